@@ -1,0 +1,92 @@
+"""What a study has found, and how sure that is."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["better", "no difference beyond noise", "worse", "not compared"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A mean with the ends of its 95% bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finalist:
+    """A configuration trained again with fresh seeds.
+
+    ``trial`` is the number under which it was found. ``seeds`` counts the fresh runs; with none,
+    ``score`` comes from that trial alone and says nothing of the noise between seeds.
+    """
+
+    trial: int
+    name: str
+    parameters: int
+    seeds: int
+    score: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The finalists, what lies between them, and which one the plan is made of.
+
+    ``difference`` is the best searched configuration minus the best baseline, over the same
+    validation examples. ``chosen`` is the trial of the finalist that is recommended.
+    """
+
+    metric: str
+    validation_examples: int
+    trials: int
+    searched: Finalist | None
+    baseline: Finalist | None
+    difference: Interval | None
+    verdict: Verdict
+    chosen: int
+
+    @property
+    def finalist(self) -> Finalist:
+        """The finalist that is recommended."""
+        for finalist in (self.searched, self.baseline):
+            if finalist and finalist.trial == self.chosen:
+                return finalist
+        raise ValueError("the chosen trial is no finalist")
+
+    def sentence(self) -> str:
+        """Say the answer in one sentence, with its interval."""
+        best = self.finalist
+        noise = (
+            f"mean of {best.seeds} fresh seeds"
+            if best.seeds
+            else "one seed, its noise not measured"
+        )
+        found = (
+            f"{best.name} (trial {best.trial}) reaches {self.metric} {best.score.mean:.3f} "
+            f"(95% interval {best.score.low:.3f} to {best.score.high:.3f}, {noise}) "
+            f"with {best.parameters:,} trained parameters"
+        )
+        return f"{found}; {self._against()}."
+
+    def _against(self) -> str:
+        searched, baseline, difference = self.searched, self.baseline, self.difference
+        if not (searched and baseline and difference):
+            return "there was nothing to compare it with"
+        size = (
+            f"{difference.mean:+.3f}, 95% interval {difference.low:+.3f} to {difference.high:+.3f}"
+        )
+        if self.verdict == "better":
+            return f"better than the best baseline, {baseline.name}, at the same budget ({size})"
+        other = (
+            f"the best searched configuration (trial {searched.trial})"
+            if self.chosen == baseline.trial
+            else f"the best baseline, {baseline.name},"
+        )
+        if self.verdict == "worse":
+            return f"{other} is worse ({size})"
+        return f"{other} shows no difference beyond noise ({size}, searched minus baseline)"

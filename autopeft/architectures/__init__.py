@@ -1,0 +1,1 @@
+"""One YAML file an architecture: where in a block its sites are."""

@@ -1,0 +1,125 @@
+"""The product of a study: a document from which the configuration is trained in production."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from autopeft.answer import Interval
+from autopeft.backbone import Backbone
+from autopeft.errors import PlanError
+from autopeft.records import from_json, to_json
+from autopeft.search_spaces.configuration import Configuration, Slot
+from autopeft.study import Task, Where
+from autopeft.trial import Recipe
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a plan comes from: the study, the trial, and the versions it was measured with."""
+
+    study: str
+    trial: int
+    strategy: str
+    space: str
+    budget: str
+    ceiling: int
+    trials: int
+    verdict: str
+    versions: Mapping[str, str]
+    created: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What training the plan should give on the validation split.
+
+    ``trial_score`` is that of the trial itself: training with ``Plan.seed`` gives it again on the
+    same machine. ``interval`` is what other seeds are expected to give.
+    """
+
+    metric: str
+    trial_score: float
+    interval: Interval
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A configuration with its backbone, task, recipe and expected score.
+
+    ``slots`` name the columns of ``configuration``; its rows are the backbone's blocks.
+    """
+
+    version: int
+    backbone: Backbone
+    task: Task
+    where: Where
+    slots: tuple[Slot, ...]
+    configuration: Configuration
+    recipe: Recipe
+    seed: int
+    parameters: int
+    head_parameters: int
+    expected: Expected
+    provenance: Provenance
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as the document that ``plan.schema.json`` describes."""
+        document = to_json(self)
+        document["configuration"] = document["configuration"]["sizes"]
+        return document
+
+    @classmethod
+    def from_json(cls, document: Any) -> "Plan":
+        """Read a plan.
+
+        Raises:
+            PlanError: The document breaks the schema, is of a newer version, or its table does
+                not have the shape or the number of parameters that it states.
+        """
+        from jsonschema import Draft202012Validator
+
+        version = document.get("version") if isinstance(document, dict) else None
+        if isinstance(version, int) and version > VERSION:
+            raise PlanError(
+                f"the plan has version {version}, this autopeft reads up to {VERSION}: update autopeft"
+            )
+        errors = sorted(Draft202012Validator(schema()).iter_errors(document), key=str)
+        if errors:
+            where = "/".join(str(part) for part in errors[0].absolute_path) or "the document"
+            raise PlanError(f"this is no plan: at {where}: {errors[0].message}")
+        try:
+            plan = from_json(
+                cls, document | {"configuration": {"sizes": document["configuration"]}}
+            )
+        except ValueError as error:
+            raise PlanError(f"this is no plan: {error}") from None
+        plan._check_table()
+        return plan
+
+    def _check_table(self) -> None:
+        rows, columns = self.backbone.blocks, len(self.slots)
+        shape = (len(self.configuration.sizes), {len(row) for row in self.configuration.sizes})
+        if shape != (rows, {columns}):
+            raise PlanError(
+                f"the plan's table must have {rows} rows (blocks) of {columns} sizes (slots)"
+            )
+        counted = self.configuration.parameters(self.slots)
+        if counted != self.parameters:
+            raise PlanError(
+                f"the plan states {self.parameters:,} parameters, but its table trains {counted:,}: "
+                "it was edited by hand; export it again"
+            )
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Read the published JSON Schema of a plan."""
+    text = resources.files("autopeft").joinpath("plan.schema.json").read_text("utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document

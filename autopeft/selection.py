@@ -1,0 +1,164 @@
+"""Which trials are finalists, and what can honestly be said of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autopeft.answer import Answer, Finalist, Interval, Verdict
+from autopeft.errors import StudyError
+from autopeft.study import Study
+from autopeft.trial import Proposal, Purpose, Trial
+
+Values = NDArray[np.float64]
+Score = Callable[[Values, Values], float]
+RESAMPLES = 1000
+MOST_SEEDS = 64
+
+
+def finals(study: Study, trials: Sequence[Trial]) -> tuple[Proposal, ...]:
+    """List the runs with fresh seeds that the finalists still need, whether begun or not."""
+    proposals = []
+    for finalist in finalists(trials):
+        known = {t.proposal.seed for t in trials if t.proposal.of == finalist.number}
+        for repeat in range(1, study.finals + 1):
+            seed = finalist.proposal.seed + repeat
+            if seed not in known:
+                proposals.append(
+                    replace(finalist.proposal, purpose=Purpose.FINAL, seed=seed, of=finalist.number)
+                )
+    return tuple(proposals)
+
+
+def finalists(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    """Return the best searched trial and the best baseline, as far as there are any.
+
+    Of equal scores the one with fewer parameters wins, then the earlier one.
+    """
+    best = (_best(trials, Purpose.SEARCH), _best(trials, Purpose.BASELINE))
+    return tuple(trial for trial in best if trial)
+
+
+def answer(study: Study, trials: Sequence[Trial], truth: Values, score: Score) -> Answer:
+    """Compare the finalists on the validation split.
+
+    Intervals come from a bootstrap over examples and over seeds; the difference is paired over
+    examples. Fresh seeds only are used, because the trial that was chosen for its score owes a
+    part of it to luck; where there are none, the trial itself is used and the answer says so.
+    A baseline stands unless a searched configuration beats it beyond noise, or reaches its mean
+    with fewer parameters.
+
+    Raises:
+        StudyError: No trial has been measured; the first failure is named.
+    """
+    searched, baseline = _best(trials, Purpose.SEARCH), _best(trials, Purpose.BASELINE)
+    if not (searched or baseline):
+        reasons = [trial.failure for trial in trials if trial.failure]
+        why = (
+            f"all {len(reasons)} trials failed, the first with: {reasons[0]}"
+            if reasons
+            else ("no trial was run: raise --trials or --time")
+        )
+        raise StudyError(f"study {study.id} has no answer: {why}")
+    samples = {
+        trial.number: _resample(_runs(study, trial, trials), truth, score, study.seed)
+        for trial in (searched, baseline)
+        if trial
+    }
+    difference, verdict = None, "not compared"
+    if searched and baseline:
+        pair = samples[searched.number], samples[baseline.number]
+        difference = _interval(pair[0][0] - pair[1][0], pair[0][1] - pair[1][1])
+        verdict = _verdict(difference)
+    return Answer(
+        metric=study.task.metric,
+        validation_examples=len(truth),
+        trials=sum(trial.ended for trial in trials),
+        searched=_finalist(study, searched, trials, samples) if searched else None,
+        baseline=_finalist(study, baseline, trials, samples) if baseline else None,
+        difference=difference,
+        verdict=verdict,
+        chosen=_chosen(searched, baseline, difference, verdict).number,
+    )
+
+
+def _best(trials: Sequence[Trial], purpose: Purpose) -> Trial | None:
+    measured = [t for t in trials if t.measurement and t.proposal.purpose is purpose]
+    return min(
+        measured,
+        key=lambda t: (-t.score, t.measurement.parameters if t.measurement else 0, t.number),
+        default=None,
+    )
+
+
+def _chosen(
+    searched: Trial | None, baseline: Trial | None, difference: Interval | None, verdict: str
+) -> Trial:
+    if not (searched and baseline and difference):
+        chosen = searched or baseline
+    elif verdict == "better":
+        chosen = searched
+    else:
+        smaller = (
+            searched.measurement
+            and baseline.measurement
+            and (searched.measurement.parameters < baseline.measurement.parameters)
+        )
+        chosen = searched if smaller and difference.mean >= 0 else baseline
+    if chosen is None:
+        raise ValueError("there is no finalist")
+    return chosen
+
+
+def _verdict(difference: Interval) -> Verdict:
+    if difference.low > 0:
+        return "better"
+    return "worse" if difference.high < 0 else "no difference beyond noise"
+
+
+def _runs(study: Study, trial: Trial, trials: Sequence[Trial]) -> list[Values]:
+    """Return the predictions of the fresh runs of a finalist, or of the trial itself."""
+    fresh = [t for t in trials if t.proposal.of == trial.number and t.measurement]
+    kind = "<i4" if study.task.kind == "classification" else "<f4"
+    return [
+        np.frombuffer(t.measurement.predictions, dtype=kind).astype(np.float64)
+        for t in fresh or [trial]
+        if t.measurement
+    ]
+
+
+def _resample(
+    runs: Sequence[Values], truth: Values, score: Score, seed: int
+) -> tuple[float, Values]:
+    """Return the mean score of the runs, and its bootstrap over examples and seeds.
+
+    Equal seeds draw equal examples, which pairs the finalists.
+    """
+    rng = np.random.default_rng(seed)
+    mean = float(np.mean([score(truth, run) for run in runs]))
+    sampled = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        rows = rng.integers(len(truth), size=len(truth))
+        picked = (rng.random(MOST_SEEDS)[: len(runs)] * len(runs)).astype(int)
+        sampled[i] = np.mean([score(truth[rows], runs[run][rows]) for run in picked])
+    return mean, sampled
+
+
+def _interval(mean: float, sampled: Values) -> Interval:
+    low, high = np.nanpercentile(sampled, [2.5, 97.5])
+    return Interval(mean=mean, low=float(low), high=float(high))
+
+
+def _finalist(
+    study: Study, trial: Trial, trials: Sequence[Trial], samples: dict[int, tuple[float, Values]]
+) -> Finalist:
+    mean, sampled = samples[trial.number]
+    proposal = trial.proposal
+    return Finalist(
+        trial=trial.number,
+        name=proposal.label or proposal.configuration.summary(study.space.slots),
+        parameters=proposal.configuration.parameters(study.space.slots),
+        seeds=sum(bool(t.measurement) for t in trials if t.proposal.of == trial.number),
+        score=_interval(mean, sampled),
+    )

@@ -1,0 +1,112 @@
+"""One search as a value: the same study is the same work, wherever and whenever it runs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from autopeft.backbone import Backbone
+from autopeft.budget import Budget
+from autopeft.records import digest, to_json
+from autopeft.search_spaces.space import SearchSpace
+from autopeft.trial import Recipe
+
+TaskKind = Literal["classification", "regression"]
+Metric = Literal["accuracy", "macro_f1", "spearman"]
+Head = Literal["mean", "cls", "pooler"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Which columns of the data are what."""
+
+    text: str
+    label: str
+    pair: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFiles:
+    """The files that the data comes from. Without the last two, ``train`` holds all parts."""
+
+    train: str
+    validation: str | None = None
+    test: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is learned from which data, and how it is scored.
+
+    ``labels`` are the classes in the order of their indices; empty for regression. ``digest``
+    names the content of the data, ``split_seed`` the split where autopeft makes it.
+    ``examples`` are the sizes of the parts train, validation and test.
+    """
+
+    kind: TaskKind
+    metric: Metric
+    columns: Columns
+    labels: tuple[str, ...]
+    head: Head
+    max_length: int
+    digest: str
+    split_seed: int
+    examples: tuple[int, int, int]
+
+    @property
+    def outputs(self) -> int:
+        """The width of the head's output: one per class, or a single value."""
+        return len(self.labels) if self.kind == "classification" else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Where this machine finds the model and the data; no part of what a study is."""
+
+    model: str
+    data: DataFiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """One search: task, backbone, space, budget, strategy and seed.
+
+    ``recipe`` holds what all trials share; a proposal adds learning rates to it.
+    ``finals`` is how many fresh seeds each finalist is trained with.
+    """
+
+    task: Task
+    backbone: Backbone
+    space: SearchSpace
+    budget: Budget
+    strategy: str
+    seed: int
+    recipe: Recipe
+    finals: int
+    where: Where
+
+    @property
+    def ceiling(self) -> int:
+        """The largest number of parameters that a trial may train."""
+        return self.budget.ceiling(self.backbone.parameters)
+
+    @property
+    def id(self) -> str:
+        """Twelve digits that name the study: the digest of all that decides its result."""
+        document = to_json(self)
+        del document["where"]
+        del document["backbone"]["name"]
+        del document["space"]["summary"]
+        document["budget"] = self.ceiling
+        return digest(document)[:12]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When to stop asking for trials; no part of what a study is.
+
+    ``trials`` counts baselines and searched trials; finals come on top. ``seconds`` is the time
+    for one run of the command, finals included.
+    """
+
+    trials: int
+    seconds: float | None = None

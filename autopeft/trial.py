@@ -1,0 +1,138 @@
+"""One configuration and recipe measured in a study."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Literal
+
+from autopeft.search_spaces.configuration import Configuration
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a configuration is trained.
+
+    ``learning_rates`` has one rate for each method that is present; the head has its own, the
+    same in every trial, so that no method wins by training the head better. ``scales`` are
+    constants that do not depend on sizes. ``warmup`` is a share of all steps; after it the rates
+    fall linearly to zero. ``dropout`` is that of the backbone while training.
+    """
+
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
+    head_learning_rate: float = 1e-3
+    epochs: int = 3
+    batch_size: int = 32
+    warmup: float = 0.06
+    weight_decay: float = 0.0
+    dropout: float = 0.0
+    precision: Precision = "fp32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """How much training a measurement has seen: a share of the recipe's steps, in (0, 1]."""
+
+    share: float = 1.0
+
+
+class Purpose(StrEnum):
+    """Why a trial is run."""
+
+    BASELINE = "baseline"
+    """What people would use without a search; held against the answer."""
+    SEARCH = "search"
+    """Proposed by the strategy."""
+    FINAL = "final"
+    """A finalist once more, with a fresh seed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What is to be measured. ``label`` names a baseline and is empty otherwise.
+
+    ``of`` is the trial that a final repeats, None for every other purpose.
+    """
+
+    configuration: Configuration
+    recipe: Recipe
+    seed: int
+    purpose: Purpose = Purpose.SEARCH
+    fidelity: Fidelity = Fidelity()
+    label: str = ""
+    of: int | None = None
+
+
+class State(StrEnum):
+    """Where a trial stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    OOM = "oom"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What training a trial gave.
+
+    ``score`` is the task's metric on the validation split, higher is better. ``parameters`` are
+    the trained elements without the head, as counted on the injected model. ``predictions`` are
+    the validation split's, in its order: label indices as little-endian int32 for
+    classification, values as float32 for regression.
+    """
+
+    score: float
+    loss: float
+    parameters: int
+    head_parameters: int
+    steps: int
+    seconds: float
+    predictions: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A proposal and what has become of it. ``attempts`` counts how often it was started."""
+
+    number: int
+    proposal: Proposal
+    state: State = State.WAITING
+    attempts: int = 0
+    progress: float = 0.0
+    measurement: Measurement | None = None
+    failure: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to come."""
+        return self.state in {State.COMPLETE, State.FAILED, State.OOM}
+
+    @property
+    def score(self) -> float:
+        """The measured score; minus infinity while, or where, there is none."""
+        return self.measurement.score if self.measurement else -math.inf
+
+    def started(self) -> "Trial":
+        """Return the trial as it is when an executor takes it."""
+        return replace(self, state=State.RUNNING, attempts=self.attempts + 1, progress=0.0)
+
+    def running(self, progress: float) -> "Trial":
+        """Return the trial part of the way, ``progress`` in [0, 1]."""
+        return replace(self, state=State.RUNNING, progress=progress)
+
+    def done(self, measurement: Measurement) -> "Trial":
+        """Return the trial with its measurement."""
+        return replace(self, state=State.COMPLETE, progress=1.0, measurement=measurement)
+
+    def failed(self, reason: str) -> "Trial":
+        """Return the trial as one that could not be measured."""
+        return replace(self, state=State.FAILED, failure=reason)
+
+    def out_of_memory(self, reason: str) -> "Trial":
+        """Return the trial as one that did not fit into memory."""
+        return replace(self, state=State.OOM, failure=reason)

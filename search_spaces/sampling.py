@@ -1,0 +1,37 @@
+"""Drawing genomes at random, and shrinking those that are over the ceiling."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autopeft.search_spaces.space import SearchSpace
+
+Genome = tuple[int, ...]
+
+
+def draw(space: SearchSpace, ceiling: int, rng: np.random.Generator) -> Genome:
+    """Draw a non-empty genome within the ceiling.
+
+    Every gene is drawn uniformly, then the whole is shrunk until it fits: the space must hold a
+    configuration that does (see ``SearchSpace.must_fit``).
+    """
+    while True:
+        genome = [int(rng.integers(len(gene.choices))) for gene in space.genes]
+        fitted = shrink(space, genome, ceiling, rng)
+        if not space.decode(fitted).empty:
+            return fitted
+
+
+def shrink(
+    space: SearchSpace, genome: Sequence[int], ceiling: int, rng: np.random.Generator
+) -> Genome:
+    """Lower random genes to a random smaller choice until the ceiling is kept.
+
+    A genome that fits is returned as it is. The result may be empty.
+    """
+    shrunk = list(genome)
+    while space.parameters(shrunk) > ceiling:
+        active = [index for index, choice in enumerate(shrunk) if choice > 0]
+        index = active[int(rng.integers(len(active)))]
+        shrunk[index] = int(rng.integers(shrunk[index]))
+    return tuple(shrunk)

@@ -1,0 +1,114 @@
+"""A search space: which sizes each slot may take, and how cells are tied.
+
+A space is a row of *genes*. A gene is one free choice among a few sizes; it decides the size of
+one cell, or of all the cells that are tied to it. Where a space has *switches*, one more gene a
+block turns all of that block off.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from autopeft.errors import BudgetError
+from autopeft.search_spaces.configuration import Configuration, Slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gene:
+    """One free choice: the size of the cells (block, column) that are tied together.
+
+    ``choices`` are ascending; a leading 0 allows absence. A switch has no cells of its own.
+    """
+
+    name: str
+    choices: tuple[int, ...]
+    cells: tuple[tuple[int, int], ...] = ()
+    switches: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """The configurations that a study may propose, on one backbone.
+
+    A *genome* holds for each gene the index of its choice; ``decode`` turns it into a
+    configuration and ``encode`` back.
+    """
+
+    name: str
+    summary: str
+    blocks: int
+    slots: tuple[Slot, ...]
+    genes: tuple[Gene, ...]
+
+    @property
+    def size(self) -> int:
+        """Count the genomes; an upper bound on the distinct configurations."""
+        return prod(len(gene.choices) for gene in self.genes)
+
+    def decode(self, genome: Sequence[int]) -> Configuration:
+        """Build the table that a genome stands for."""
+        table = [[0] * len(self.slots) for _ in range(self.blocks)]
+        off = {
+            gene.switches
+            for gene, choice in zip(self.genes, genome, strict=True)
+            if gene.switches is not None and not gene.choices[choice]
+        }
+        for gene, choice in zip(self.genes, genome, strict=True):
+            for block, column in gene.cells:
+                if block not in off:
+                    table[block][column] = gene.choices[choice]
+        return Configuration(tuple(tuple(row) for row in table))
+
+    def encode(self, configuration: Configuration) -> tuple[int, ...] | None:
+        """Find the genome of a configuration, or None when the space does not hold it."""
+        genome = []
+        for gene in self.genes:
+            if gene.switches is not None:
+                genome.append(int(any(configuration.sizes[gene.switches])))
+                continue
+            sizes = {configuration.sizes[block][column] for block, column in gene.cells}
+            size = max(sizes)
+            if size not in gene.choices:
+                return None
+            genome.append(gene.choices.index(size))
+        return tuple(genome) if self.decode(genome) == configuration else None
+
+    def parameters(self, genome: Sequence[int]) -> int:
+        """Count what the configuration of a genome trains."""
+        return self.decode(genome).parameters(self.slots)
+
+    def smallest(self) -> Configuration:
+        """Find the non-empty configuration with the fewest parameters."""
+        candidates = []
+        switches = [i for i, gene in enumerate(self.genes) if gene.switches is not None]
+        for index, gene in enumerate(self.genes):
+            if gene.switches is not None:
+                continue
+            genome = [0] * len(self.genes)
+            genome[index] = next(i for i, size in enumerate(gene.choices) if size)
+            for switch in switches or [None]:
+                row = list(genome)
+                if switch is not None:
+                    row[switch] = 1
+                candidates.append(self.decode(row))
+        filled = [candidate for candidate in candidates if not candidate.empty]
+        return min(filled, key=lambda candidate: candidate.parameters(self.slots))
+
+    def largest(self) -> Configuration:
+        """Build the configuration in which every gene takes its last choice."""
+        return self.decode([len(gene.choices) - 1 for gene in self.genes])
+
+    def must_fit(self, ceiling: int, backbone_parameters: int) -> None:
+        """Refuse a ceiling under which nothing can be proposed.
+
+        Raises:
+            BudgetError: The smallest configuration is over the ceiling; it is named.
+        """
+        smallest = self.smallest()
+        needed = smallest.parameters(self.slots)
+        if needed > ceiling:
+            raise BudgetError(
+                f"nothing in the space {self.name!r} fits into {ceiling:,} parameters: the smallest "
+                f"configuration trains {needed:,} ({needed / backbone_parameters:.4%} of the "
+                f"backbone; {smallest.summary(self.slots)}); raise the budget or take another space"
+            )
