@@ -145,6 +145,11 @@ def _resample(
     return mean, sampled
 
 
+def bootstrap(runs: Sequence[Values], truth: Values, score: Score, seed: int) -> Interval:
+    """Return the mean score of runs with its bootstrap interval over examples and runs."""
+    return _interval(*_resample(runs, truth, score, seed))
+
+
 def _interval(mean: float, sampled: Values) -> Interval:
     low, high = np.nanpercentile(sampled, [2.5, 97.5])
     return Interval(mean=mean, low=float(low), high=float(high))

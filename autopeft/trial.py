@@ -1,7 +1,7 @@
 """One configuration and recipe measured in a study."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
@@ -64,6 +64,11 @@ class Proposal:
     fidelity: Fidelity = Fidelity()
     label: str = ""
     of: int | None = None
+
+    @property
+    def key(self) -> Hashable:
+        """What makes two proposals the same work, seeds apart: table and learning rates."""
+        return self.configuration.sizes, tuple(sorted(self.recipe.learning_rates.items()))
 
 
 class State(StrEnum):

@@ -1,0 +1,1 @@
+"""The body of an adapter: down, activation, up, scale."""

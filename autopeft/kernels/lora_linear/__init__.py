@@ -1,0 +1,1 @@
+"""A frozen linear map plus a scaled low-rank product."""

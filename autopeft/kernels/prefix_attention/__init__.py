@@ -1,0 +1,1 @@
+"""Attention over learned keys and values and the sequence."""

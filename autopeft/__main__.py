@@ -1,0 +1,5 @@
+"""Run the command line as ``python -m autopeft``."""
+
+from autopeft.cli.app import main
+
+main()

@@ -1,0 +1,51 @@
+"""The program ``autopeft``."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from autopeft import __version__
+from autopeft.cli import inspect, plans, search
+from autopeft.errors import AutopeftError
+
+app = typer.Typer(
+    help="Search for the best parameter-efficient fine-tuning configuration under a hard budget.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.command("search")(search.search)
+app.command("estimate")(search.estimate)
+app.command("studies")(inspect.studies)
+app.command("trials")(inspect.trials)
+app.command("show")(inspect.show)
+app.command("spaces")(inspect.spaces)
+app.command("methods")(inspect.methods)
+app.command("export")(plans.export)
+app.command("train")(plans.train)
+app.command("schema")(plans.schema)
+app.command("doctor")(inspect.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def _program(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        sys.stdout.write(f"autopeft {__version__}\n")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the program. Exit codes: 0 done, 1 our fault, 2 the user can mend it, 130 interrupted."""
+    try:
+        app()
+    except AutopeftError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

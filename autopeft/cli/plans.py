@@ -1,0 +1,123 @@
+"""The commands around a plan: export it, train it, print its schema."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from autopeft.cli import options as opt
+from autopeft.cli.console import note, say, show_json
+from autopeft.cli.inspect import StudyArgument
+from autopeft.errors import PlanError, StudyError
+from autopeft.files import writable_folder, write_json, write_text
+from autopeft.plan import Plan
+from autopeft.plan import schema as plan_schema
+from autopeft.records import to_json
+from autopeft.settings import settings
+from autopeft.study import Where
+
+_TELL_EVERY = 0.1
+
+
+def export(
+    study: StudyArgument,
+    out: opt.OutOption = None,
+    store: opt.StoreOption = None,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Write the plan and the report of a study.
+
+    Raises:
+        StudyError: The study has no answer yet.
+    """
+    from autopeft.report import report
+    from autopeft.wiring import store_of
+
+    opened = store_of(settings(store=store).store_url)
+    found = opened.study(study)
+    concluded = opened.answer(found.id)
+    if concluded is None:
+        raise StudyError(f"study {found.id} has no answer yet: run its search again to the end")
+    answer, plan = concluded
+    folder = writable_folder(opt.folder_of(out, found.id))
+    plan_file = write_json(folder / "plan.json", plan.to_json())
+    text = report(found, opened.trials(found.id), answer, plan)
+    report_file = write_text(folder / "report.md", text)
+    if as_json:
+        show_json({"study": found.id, "plan": str(plan_file), "report": str(report_file)})
+    else:
+        say(f"plan    {plan_file}\nreport  {report_file}")
+
+
+def train(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan.json.")],
+    data: opt.DataOption = None,
+    out: opt.OutOption = None,
+    model: opt.ModelOption = None,
+    validation: opt.ValidationOption = None,
+    test: opt.TestOption = None,
+    seed: opt.SeedOption = None,
+    threads: opt.ThreadsOption = None,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Train a plan from scratch and report its test score.
+
+    Model and data are the plan's own unless others are named.
+    """
+    from autopeft.training.production import Outcome
+    from autopeft.training.production import train as train_plan
+
+    read = read_plan(plan)
+    files = opt.data_of(data, validation, test) if data else read.where.data
+    where = Where(model=model or read.where.model, data=files)
+    folder = writable_folder(Path(out) if out else plan.parent / "trained")
+    chosen = read.seed if seed is None else seed
+    console = Console(stderr=True)
+    outcome: Outcome | None = None
+    with Progress(console=console, disable=not console.is_terminal) as bars:
+        task, told = bars.add_task("training", total=1.0), 0.0
+        for event in train_plan(read, where, folder, seed=chosen, threads=threads):
+            if isinstance(event, Outcome):
+                outcome = event
+            else:
+                bars.update(task, completed=event)
+                if not console.is_terminal and event >= told + _TELL_EVERY:
+                    told = event
+                    note(f"training {event:.0%}")
+    if outcome is None:
+        raise PlanError("training ended without a result")
+    write_json(folder / "plan.json", read.to_json())
+    file = write_json(folder / "outcome.json", to_json(outcome))
+    if as_json:
+        show_json({**to_json(outcome), "out": str(folder)})
+        return
+    same = (
+        "the plan's trial gave" if outcome.same_data else "other data than the plan's, which gave"
+    )
+    say(
+        f"{outcome.metric} on validation {outcome.validation:.4f} ({same} {outcome.promised:.4f})\n"
+        f"{outcome.metric} on test       {outcome.test.mean:.4f} (95% interval {outcome.test.low:.4f} "
+        f"to {outcome.test.high:.4f}, {outcome.test_examples:,} examples)\n\n"
+        f"weights  {folder / 'adapter.safetensors'}\noutcome  {file}"
+    )
+
+
+def schema() -> None:
+    """Print the JSON Schema of a plan."""
+    show_json(plan_schema())
+
+
+def read_plan(file: Path) -> Plan:
+    """Read a plan from a file.
+
+    Raises:
+        PlanError: There is no such file, or it holds no plan.
+    """
+    try:
+        document = json.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise PlanError(f"cannot read the plan {str(file)!r}: {error}") from None
+    return Plan.from_json(document)

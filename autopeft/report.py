@@ -1,0 +1,121 @@
+"""A study as a page of Markdown: the answer, what it was held against, and every trial."""
+
+from autopeft.answer import Answer
+from autopeft.plan import Plan
+from autopeft.search_spaces.configuration import Configuration, Slot
+from autopeft.study import Study
+from autopeft.trial import Trial
+
+
+def report(study: Study, trials: tuple[Trial, ...], answer: Answer, plan: Plan) -> str:
+    """Write the report of a study that has an answer."""
+    task, backbone = study.task, study.backbone
+    sections = [
+        f"# Study {study.id}",
+        answer.sentence(),
+        "## What was asked",
+        _table(
+            ("", ""),
+            [
+                (
+                    "backbone",
+                    f"{backbone.name} ({backbone.architecture}, {backbone.blocks} blocks "
+                    f"of width {backbone.width}, {backbone.parameters:,} parameters)",
+                ),
+                (
+                    "data",
+                    f"{study.where.data.train}, {task.kind}, "
+                    f"{' / '.join(f'{n:,}' for n in task.examples)} "
+                    "for training / validation / test; the search never reads the test part",
+                ),
+                ("metric", f"{task.metric} on the validation part, head `{task.head}`"),
+                (
+                    "budget",
+                    f"{study.budget.text} = at most {study.ceiling:,} trained parameters, "
+                    f"and {plan.head_parameters:,} in the task head",
+                ),
+                ("space", f"{study.space.name}, {study.space.size:.3g} configurations"),
+                ("strategy", f"{study.strategy}, seed {study.seed}"),
+            ],
+        ),
+        "## Finalists",
+        _finalists(answer),
+        "## The configuration of the plan",
+        _sizes(plan.configuration, plan.slots),
+        f"Learning rates: {_rates(plan.recipe.learning_rates)}; head "
+        f"{plan.recipe.head_learning_rate:g}; {plan.recipe.epochs} epochs of batches of "
+        f"{plan.recipe.batch_size}, {plan.recipe.precision}.",
+        "## Trials",
+        _trials(study, trials),
+        "## How to reproduce",
+        f"The same command gives study `{study.id}` again and measures nothing twice. "
+        f"`autopeft train plan.json` trains the plan from scratch; with its seed, {plan.seed}, it "
+        f"gives the validation score of trial {plan.provenance.trial} again, "
+        f"{plan.expected.trial_score:.4f}, and then the test score.",
+        "Versions: " + ", ".join(f"{k} {v}" for k, v in plan.provenance.versions.items()) + ".",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _finalists(answer: Answer) -> str:
+    rows = [
+        (role, str(f.trial), f.name, f"{f.parameters:,}", str(f.seeds), str(f.score))
+        for role, f in (("best searched", answer.searched), ("best baseline", answer.baseline))
+        if f
+    ]
+    table = _table(("", "trial", "configuration", "parameters", "fresh seeds", answer.metric), rows)
+    if answer.difference is None:
+        return table
+    return (
+        f"{table}\n\nSearched minus baseline: {answer.difference} ({answer.verdict}). Intervals are "
+        f"95% bootstrap intervals over {answer.validation_examples:,} validation examples and the "
+        "fresh seeds; the difference is paired over examples."
+    )
+
+
+def _sizes(configuration: Configuration, slots: tuple[Slot, ...]) -> str:
+    used = [i for i in range(len(slots)) if any(row[i] for row in configuration.sizes)]
+    rows = [
+        (str(block), *(str(row[i] or "·") for i in used))
+        for block, row in enumerate(configuration.sizes)
+    ]
+    return _table(("block", *(slots[i].name for i in used)), rows)
+
+
+def _trials(study: Study, trials: tuple[Trial, ...]) -> str:
+    rows = []
+    for trial in trials:
+        proposal, measured = trial.proposal, trial.measurement
+        rows.append(
+            (
+                str(trial.number),
+                proposal.purpose if proposal.of is None else f"{proposal.purpose} of {proposal.of}",
+                proposal.label or proposal.configuration.summary(study.space.slots),
+                _rates(proposal.recipe.learning_rates),
+                f"{proposal.configuration.parameters(study.space.slots):,}",
+                f"{measured.score:.4f}" if measured else trial.failure or trial.state,
+                f"{measured.seconds:.1f}" if measured else "",
+            )
+        )
+    head = (
+        "trial",
+        "purpose",
+        "configuration",
+        "learning rates",
+        "parameters",
+        study.task.metric,
+        "s",
+    )
+    return _table(head, rows)
+
+
+def _rates(rates: object) -> str:
+    pairs = dict(rates).items() if isinstance(rates, dict) else []
+    return ", ".join(f"{method} {rate:g}" for method, rate in pairs)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )

@@ -1,0 +1,78 @@
+"""Defaults of the command line: from ``AUTOPEFT_*`` variables, then ``autopeft.toml`` here."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from autopeft.errors import OptionError
+
+FILE = "autopeft.toml"
+
+
+class Settings(BaseSettings):
+    """What a command takes where its options do not say otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="AUTOPEFT_", toml_file=FILE, extra="forbid")
+
+    model: str | None = None
+    data: str | None = None
+    budget: str = "1%"
+    space: str = "unified"
+    strategy: str = "tpe"
+    trials: int = 30
+    finals: int = 3
+    time: str | None = None
+    seed: int = 0
+    epochs: int = 3
+    executor: str = "inline"
+    workers: int = 1
+    store: str | None = None
+    out: str | None = None
+
+    @property
+    def store_url(self) -> str:
+        """Where studies are kept: one file for all of a user's studies, unless said otherwise."""
+        if self.store:
+            return self.store
+        data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        return f"sqlite:///{Path(data) / 'autopeft' / 'store.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read options, then the environment, then the file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def settings(**options: Any) -> Settings:
+    """Read the settings; options that are None count as not given.
+
+    Raises:
+        OptionError: A variable or the file holds something that is no setting.
+    """
+    try:
+        return Settings(**{key: value for key, value in options.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise OptionError(
+            f"the setting {name!r} (AUTOPEFT_{name.upper()} or {FILE}) is wrong: {first['msg']}; "
+            f"there are {', '.join(Settings.model_fields)}"
+        ) from None
+    except ValueError as error:
+        raise OptionError(f"cannot read {FILE}: {error}") from None

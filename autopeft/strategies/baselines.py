@@ -1,0 +1,87 @@
+"""Plain configurations before and between a strategy's own: the bar that an answer is held to."""
+
+from collections.abc import Hashable
+from dataclasses import replace
+
+from autopeft.ports import Strategy
+from autopeft.search_spaces.catalog import BASELINES, METHODS, fill
+from autopeft.strategies.recipes import default_recipe, rounded
+from autopeft.study import Study
+from autopeft.trial import Proposal, Purpose, Trial
+
+_FACTORS = (3.0, 1 / 3, 9.0, 1 / 9)
+_EVERY = 4
+
+
+class BaselinesFirst:
+    """Wraps a strategy: proposes the baselines at the budget first, then every fourth time again.
+
+    Again means: the best baseline so far at another learning rate, because a search that tunes
+    rates for its own configurations alone would win against a bar that nobody has tuned.
+    """
+
+    def __init__(self, study: Study, inner: Strategy) -> None:
+        self._inner = inner
+        self._defaults = _baselines(study)
+        self._asked: set[Hashable] = set()
+        self._scores: dict[str, float] = {}
+
+    def ask(self) -> Proposal | None:
+        """Return a baseline when one is due, else what the inner strategy proposes."""
+        proposal = self._due() or self._inner.ask() or self._tuning()
+        if proposal:
+            self._asked.add(proposal.key)
+        return proposal
+
+    def tell(self, trial: Trial) -> None:
+        """Pass on what was learned, and note how the baselines do."""
+        self._inner.tell(trial)
+        proposal = trial.proposal
+        if proposal.purpose is not Purpose.FINAL:
+            self._asked.add(proposal.key)
+        if proposal.purpose is Purpose.BASELINE and trial.measurement:
+            best = self._scores.get(proposal.label, trial.score)
+            self._scores[proposal.label] = max(best, trial.score)
+
+    def _due(self) -> Proposal | None:
+        for proposal in self._defaults:
+            if proposal.key not in self._asked:
+                return proposal
+        return self._tuning() if len(self._asked) % _EVERY == _EVERY - 1 else None
+
+    def _tuning(self) -> Proposal | None:
+        ranked = sorted(
+            (proposal for proposal in self._defaults if proposal.label in self._scores),
+            key=lambda proposal: -self._scores[proposal.label],
+        )
+        for proposal in ranked:
+            for factor in _FACTORS:
+                tuned = _scaled(proposal, factor)
+                if tuned.key not in self._asked:
+                    return tuned
+        return None
+
+
+def _baselines(study: Study) -> tuple[Proposal, ...]:
+    slots, blocks = study.space.slots, study.backbone.blocks
+    proposals = []
+    for pattern in BASELINES:
+        if configuration := fill(pattern, blocks, slots, study.ceiling):
+            proposals.append(
+                Proposal(
+                    configuration=configuration,
+                    recipe=default_recipe(study.recipe, configuration.methods(slots)),
+                    seed=study.seed,
+                    purpose=Purpose.BASELINE,
+                    label=pattern.name,
+                )
+            )
+    return tuple(proposals)
+
+
+def _scaled(proposal: Proposal, factor: float) -> Proposal:
+    rates = {
+        method: rounded(min(METHODS[method].rates.high, max(METHODS[method].rates.low, r * factor)))
+        for method, r in proposal.recipe.learning_rates.items()
+    }
+    return replace(proposal, recipe=replace(proposal.recipe, learning_rates=rates))

@@ -1,0 +1,50 @@
+"""Trained weights on disk: only what was trained, as safetensors."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from autopeft.errors import OutputError, PlanError
+from autopeft.training.trainer import Tuned
+
+_HEAD = "head/"
+
+
+def save(tuned: Tuned, file: Path, plan_digest: str) -> None:
+    """Write the trained modules and the head; nothing is left behind when that fails.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    tensors = {name: value.contiguous() for name, value in tuned.injection.state().items()}
+    tensors |= {
+        f"{_HEAD}weight": tuned.model.weight.detach(),
+        f"{_HEAD}bias": tuned.model.bias.detach(),
+    }
+    partial = file.with_name(file.name + ".partial")
+    try:
+        save_file(tensors, partial, metadata={"plan": plan_digest, "format": "autopeft/1"})
+        partial.replace(file)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write the weights to {file}: {error}") from None
+
+
+def load(tuned: Tuned, file: Path) -> None:
+    """Take the weights of a file over into a configuration and its head.
+
+    Raises:
+        PlanError: The file cannot be read, or does not hold this configuration's weights.
+    """
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise PlanError(f"cannot read the weights in {file}: {error}") from None
+    head = {name: tensors.pop(name, None) for name in (f"{_HEAD}weight", f"{_HEAD}bias")}
+    weight, bias = head.values()
+    if weight is None or bias is None or weight.shape != tuned.model.weight.shape:
+        raise PlanError(f"{file} holds no head for this task: it was trained for another one")
+    tuned.injection.load(tensors)
+    tuned.model.weight.data.copy_(weight)
+    tuned.model.bias.data.copy_(bias)

@@ -1,0 +1,119 @@
+"""A backbone and encoded data, resident in memory, on which configurations are trained."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from autopeft.backbone import Backbone
+from autopeft.methods.inject import Injection, injected
+from autopeft.search_spaces.configuration import Configuration, Slot
+from autopeft.study import Task, Where
+from autopeft.training.batches import Encoded, encode
+from autopeft.training.data import load_parts
+from autopeft.training.loop import fit, predict, steps_of
+from autopeft.training.metrics import METRICS
+from autopeft.training.pretrained import find_model, load_backbone, load_tokenizer
+from autopeft.training.tasks import TaskModel
+from autopeft.trial import Fidelity, Measurement, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """A configuration inside the backbone, with a head, while it is trained and used."""
+
+    model: TaskModel
+    injection: Injection
+    recipe: Recipe
+
+    def predict(self, part: Encoded) -> tuple[NDArray[np.generic], float]:
+        """Return the predictions of a part in its order, and its mean loss."""
+        return predict(self.model, part, self.recipe)
+
+
+class Trainer:
+    """Trains configurations one after another on the same backbone and data."""
+
+    def __init__(
+        self, task: Task, backbone: Backbone, model: Any, parts: dict[str, Encoded]
+    ) -> None:
+        self.parts = parts
+        self._task = task
+        self._backbone = backbone
+        self._model = model
+
+    @classmethod
+    def open(
+        cls, task: Task, backbone: Backbone, where: Where, *, test: bool, threads: int | None
+    ) -> "Trainer":
+        """Load backbone, tokenizer and data; the test part only where it is asked for."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        files = find_model(where.model)
+        names = ("train", "validation", "test") if test else ("train", "validation")
+        raw = load_parts(task, where.data, names)
+        tokenizer = load_tokenizer(files)
+        parts = {name: encode(tokenizer, part, task.max_length) for name, part in raw.items()}
+        return cls(task, backbone, load_backbone(files), parts)
+
+    @contextmanager
+    def tuned(
+        self, slots: Sequence[Slot], configuration: Configuration, recipe: Recipe, seed: int
+    ) -> Iterator[Tuned]:
+        """Put a configuration and a fresh head in place for the time of a ``with`` block."""
+        generator = torch.Generator().manual_seed(seed)
+        with (
+            _dropout(self._model, recipe.dropout),
+            injected(
+                self._model, self._backbone, slots, configuration, recipe.scales, generator
+            ) as injection,
+        ):
+            model = TaskModel(self._model, self._task, self.parts["train"], generator)
+            yield Tuned(model=model, injection=injection, recipe=recipe)
+
+    def measure(self, tuned: Tuned, seed: int, fidelity: Fidelity) -> Iterator[float | Measurement]:
+        """Train, yielding progress in [0, 1], then score on the validation part.
+
+        Raises:
+            Diverged: The loss or the scores stopped being finite numbers.
+        """
+        began = time.perf_counter()
+        train, validation = self.parts["train"], self.parts["validation"]
+        steps = max(1, round(steps_of(len(train), tuned.recipe) * fidelity.share))
+        rng = np.random.default_rng(seed)
+        trained = tuned.injection.by_method()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # for dropout, which takes no generator
+            for step in fit(tuned.model, train, tuned.recipe, trained, steps=steps, rng=rng):
+                yield step / steps
+        predictions, loss = tuned.predict(validation)
+        truth = validation.labels.astype(np.float64)
+        yield Measurement(
+            score=METRICS[self._task.metric].score(truth, predictions.astype(np.float64)),
+            loss=loss,
+            parameters=tuned.injection.count(),
+            head_parameters=sum(p.numel() for p in tuned.model.head_parameters()),
+            steps=steps,
+            seconds=time.perf_counter() - began,
+            predictions=predictions.tobytes(),
+        )
+
+
+@contextmanager
+def _dropout(model: nn.Module, probability: float) -> Iterator[None]:
+    """Set the probability of all dropout layers for the time of a ``with`` block."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    before = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = probability
+    try:
+        yield
+    finally:
+        for layer, p in zip(layers, before, strict=True):
+            layer.p = p
