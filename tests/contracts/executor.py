@@ -4,11 +4,11 @@ import threading
 from collections import Counter
 
 import pytest
-from executors.evaluators import Endless, Raising, Silent, Steady
 
 from autopeft.errors import DataError, StoreError
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.trial import Proposal, Recipe, State, Trial
+from tests.executors.evaluators import Endless, Raising, Silent, Steady
 
 
 def waiting(count):

@@ -4,12 +4,12 @@ import logging
 
 import pytest
 import torch
-from contracts.executor import waiting
-from executors.evaluators import Raising, Steady, measured
 
 from autopeft.errors import DataError
 from autopeft.executors.attempt import attempt
 from autopeft.trial import State
+from tests.contracts.executor import waiting
+from tests.executors.evaluators import Raising, Steady, measured
 
 CPU_ALLOCATOR = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "

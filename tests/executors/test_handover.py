@@ -3,9 +3,9 @@
 import threading
 
 import pytest
-from contracts.executor import waiting
 
 from autopeft.executors.handover import Handover
+from tests.contracts.executor import waiting
 
 
 def test_a_pull_waits_for_the_consumer_and_gets_its_trial():

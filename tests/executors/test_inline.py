@@ -3,10 +3,10 @@
 import os
 
 import pytest
-from contracts.executor import ExecutorContract, ended, waiting
-from executors.evaluators import Raising, Steady
 
 from autopeft.executors.inline import InlineExecutor
+from tests.contracts.executor import ExecutorContract, ended, waiting
+from tests.executors.evaluators import Raising, Steady
 
 
 class TestInlineExecutor(ExecutorContract):

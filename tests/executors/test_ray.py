@@ -9,8 +9,11 @@ import sys
 import tempfile
 
 import pytest
-from contracts.executor import ExecutorContract, ended, waiting
-from executors.evaluators import (
+
+from autopeft.errors import OptionError
+from autopeft.trial import State
+from tests.contracts.executor import ExecutorContract, ended, waiting
+from tests.executors.evaluators import (
     Dying,
     Endless,
     Steady,
@@ -18,9 +21,6 @@ from executors.evaluators import (
     Unloadable,
     measured,
 )
-
-from autopeft.errors import OptionError
-from autopeft.trial import State
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -151,8 +151,8 @@ SCRIPT = """
 import sys
 
 from autopeft.executors.ray import RayExecutor
-from contracts.executor import ended, waiting
-from executors.evaluators import measured
+from tests.contracts.executor import ended, waiting
+from tests.executors.evaluators import measured
 
 
 class Mine:
@@ -185,11 +185,26 @@ def test_a_script_of_the_users_needs_no_cluster_and_prints_only_its_own(tmp_path
 
 
 @pytest.mark.slow
-def test_a_cluster_that_cannot_be_reached_is_named(tmp_path):
-    """Port 1 is no one's; Ray tries for as long as it thinks right."""
-    run = run_script(tmp_path / "mine.py", SCRIPT, RAY_ADDRESS="127.0.0.1:1")
+def test_a_script_joins_the_cluster_that_ray_address_names(tmp_path):
+    """That cluster goes on afterwards."""
+    import ray
 
-    assert (
-        "OptionError: cannot connect to the Ray cluster that RAY_ADDRESS=127.0.0.1:1" in run.stderr
-    )
+    address = ray.get_runtime_context().gcs_address
+    run = run_script(tmp_path / "mine.py", SCRIPT, RAY_ADDRESS=address)
+
+    assert (run.stdout, run.returncode) == ("3 ended\n", 0)
+    assert ray.cluster_resources()["CPU"] == 2
+
+
+@pytest.mark.slow
+def test_a_cluster_that_cannot_be_joined_is_named(tmp_path):
+    """The cluster of the test run wants a token, which the script does not send."""
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    wrong = {"RAY_AUTH_MODE": "disabled", "RAY_NUM_REDIS_GET_RETRIES": "1"}
+    run = run_script(tmp_path / "mine.py", SCRIPT, RAY_ADDRESS=address, **wrong)
+
+    message = f"OptionError: cannot connect to the Ray cluster that RAY_ADDRESS={address} names"
+    assert message in run.stderr
     assert run.returncode == 1
