@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 
 from autopeft.errors import BudgetError
 
@@ -40,37 +42,40 @@ class Budget:
         if stripped.endswith("%"):
             return cls._of_share(stripped, _number(stripped[:-1], text) / 100)
         if match := _COUNT.fullmatch(stripped):
-            return cls._of_count(stripped, float(match[1]) * _UNITS[match[2].lower()])
+            return cls._of_count(stripped, Decimal(match[1]) * _UNITS[match[2].lower()])
         number = _number(stripped, text)
         if "." in stripped or "e" in stripped.lower():
             return cls._of_share(stripped, number)
         return cls._of_count(stripped, number)
 
     @classmethod
-    def _of_share(cls, text: str, share: float) -> "Budget":
+    def _of_share(cls, text: str, number: Decimal) -> "Budget":
+        share = float(number)
         if not 0 < share <= 1:
             raise BudgetError(f"budget {text!r} must be above 0% and at most 100%: {_ALLOWED}")
         return cls(text=text, share=share)
 
     @classmethod
-    def _of_count(cls, text: str, count: float) -> "Budget":
+    def _of_count(cls, text: str, count: Decimal) -> "Budget":
         if count < 1:
             raise BudgetError(f"budget {text!r} allows no parameter at all: {_ALLOWED}")
         return cls(text=text, count=int(count))
 
     def ceiling(self, backbone_parameters: int) -> int:
-        """Return the largest number of parameters allowed, rounded down."""
+        """Return the largest number of parameters allowed, rounded down.
+
+        Exact for what was written: 29% of 100 is 29, though 0.29 * 100 is 28.999999999999996.
+        """
         if self.count is not None:
             return self.count
-        # Through a string: 0.29 * 100 is 28.999999999999996, and a budget must not lose one.
-        return int(round((self.share or 0.0) * backbone_parameters, 6))
+        return int(Fraction(str(self.share or 0.0)) * backbone_parameters)
 
 
-def _number(text: str, whole: str) -> float:
+def _number(text: str, whole: str) -> Decimal:
     try:
-        number = float(text)
-    except ValueError:
+        number = Decimal(text)
+    except InvalidOperation:
         raise BudgetError(f"cannot read budget {whole!r}: {_ALLOWED}") from None
-    if number != number or number in {float("inf"), float("-inf")}:
+    if not number.is_finite():
         raise BudgetError(f"cannot read budget {whole!r}: {_ALLOWED}")
     return number

@@ -87,7 +87,8 @@ class Plan:
         version = document.get("version") if isinstance(document, dict) else None
         if isinstance(version, int) and version > VERSION:
             raise PlanError(
-                f"the plan has version {version}, this autopeft reads up to {VERSION}: update autopeft"
+                f"the plan has version {version}, this autopeft reads up to {VERSION}: "
+                "update autopeft"
             )
         errors = sorted(Draft202012Validator(schema()).iter_errors(document), key=str)
         if errors:
@@ -99,22 +100,23 @@ class Plan:
             )
         except ValueError as error:
             raise PlanError(f"this is no plan: {error}") from None
-        plan._check_table()
+        _check_table(plan)
         return plan
 
-    def _check_table(self) -> None:
-        rows, columns = self.backbone.blocks, len(self.slots)
-        shape = (len(self.configuration.sizes), {len(row) for row in self.configuration.sizes})
-        if shape != (rows, {columns}):
-            raise PlanError(
-                f"the plan's table must have {rows} rows (blocks) of {columns} sizes (slots)"
-            )
-        counted = self.configuration.parameters(self.slots)
-        if counted != self.parameters:
-            raise PlanError(
-                f"the plan states {self.parameters:,} parameters, but its table trains {counted:,}: "
-                "it was edited by hand; export it again"
-            )
+
+def _check_table(plan: Plan) -> None:
+    rows, columns = plan.backbone.blocks, len(plan.slots)
+    shape = (len(plan.configuration.sizes), {len(row) for row in plan.configuration.sizes})
+    if shape != (rows, {columns}):
+        raise PlanError(
+            f"the plan's table must have {rows} rows (blocks) of {columns} sizes (slots)"
+        )
+    counted = plan.configuration.parameters(plan.slots)
+    if counted != plan.parameters:
+        raise PlanError(
+            f"the plan states {plan.parameters:,} parameters, but its table trains {counted:,}: "
+            "it was edited by hand; export it again"
+        )
 
 
 @cache

@@ -4,10 +4,11 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
+
+_adapters: dict[type[Any], Any] = {}
 
 
 def to_json(record: Any) -> dict[str, Any]:
@@ -17,12 +18,23 @@ def to_json(record: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type[Record], document: Mapping[str, Any]) -> Record:
-    """Read a record back, strictly: a missing, unknown or mistyped field is an error.
+    """Read a record back: a field that is unknown, missing or of the wrong type is an error.
+
+    A field that has a default may be missing, so that older documents stay readable.
 
     Raises:
-        ValueError: The document is not a record of this kind; the message names the field.
+        ValueError: The document is not a record of this kind; the message names the fields.
     """
-    record: Record = _adapter(kind).validate_python(document, extra="forbid")
+    from pydantic import ValidationError
+
+    try:
+        record: Record = _adapter(kind).validate_python(document, extra="forbid")
+    except ValidationError as error:
+        wrong = [
+            f"at {'/'.join(map(str, e['loc'])) or 'the document'}: {e['msg']}"
+            for e in error.errors()
+        ]
+        raise ValueError("; ".join(wrong)) from None
     return record
 
 
@@ -39,8 +51,13 @@ def digest(document: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@cache
 def _adapter(kind: type[Any]) -> Any:
+    if kind not in _adapters:
+        _adapters[kind] = _build_adapter(kind)
+    return _adapters[kind]
+
+
+def _build_adapter(kind: type[Any]) -> Any:
     # pydantic takes a tenth of a second to import, and `autopeft --help` does not need it.
     from pydantic import ConfigDict, TypeAdapter
 

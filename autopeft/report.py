@@ -1,5 +1,8 @@
 """A study as a page of Markdown: the answer, what it was held against, and every trial."""
 
+from collections.abc import Sequence
+from decimal import Decimal
+
 from autopeft.answer import Answer
 from autopeft.plan import Plan
 from autopeft.search_spaces.configuration import Configuration, Slot
@@ -19,22 +22,28 @@ def report(study: Study, trials: tuple[Trial, ...], answer: Answer, plan: Plan) 
             [
                 (
                     "backbone",
-                    f"{backbone.name} ({backbone.architecture}, {backbone.blocks} blocks "
-                    f"of width {backbone.width}, {backbone.parameters:,} parameters)",
+                    (
+                        f"{backbone.name} ({backbone.architecture}, {backbone.blocks} blocks "
+                        f"of width {backbone.width}, {backbone.parameters:,} parameters)"
+                    ),
                 ),
                 (
                     "data",
-                    f"{study.where.data.train}, {task.kind}, "
-                    f"{' / '.join(f'{n:,}' for n in task.examples)} "
-                    "for training / validation / test; the search never reads the test part",
+                    (
+                        f"{study.where.data.train}, {task.kind}, "
+                        f"{' / '.join(f'{n:,}' for n in task.examples)} "
+                        "for training / validation / test; the search never reads the test part"
+                    ),
                 ),
                 ("metric", f"{task.metric} on the validation part, head `{task.head}`"),
                 (
                     "budget",
-                    f"{study.budget.text} = at most {study.ceiling:,} trained parameters, "
-                    f"and {plan.head_parameters:,} in the task head",
+                    (
+                        f"{study.budget.text} = at most {study.ceiling:,} trained parameters, "
+                        f"and {plan.head_parameters:,} in the task head"
+                    ),
                 ),
-                ("space", f"{study.space.name}, {study.space.size:.3g} configurations"),
+                ("space", f"{study.space.name}, {Decimal(study.space.size):.2e} configurations"),
                 ("strategy", f"{study.strategy}, seed {study.seed}"),
             ],
         ),
@@ -42,16 +51,20 @@ def report(study: Study, trials: tuple[Trial, ...], answer: Answer, plan: Plan) 
         _finalists(answer),
         "## The configuration of the plan",
         _sizes(plan.configuration, plan.slots),
-        f"Learning rates: {_rates(plan.recipe.learning_rates)}; head "
-        f"{plan.recipe.head_learning_rate:g}; {plan.recipe.epochs} epochs of batches of "
-        f"{plan.recipe.batch_size}, {plan.recipe.precision}.",
+        (
+            f"Learning rates: {_rates(plan.recipe.learning_rates)}; head "
+            f"{plan.recipe.head_learning_rate:g}; {plan.recipe.epochs} epochs of batches of "
+            f"{plan.recipe.batch_size}, {plan.recipe.precision}."
+        ),
         "## Trials",
         _trials(study, trials),
         "## How to reproduce",
-        f"The same command gives study `{study.id}` again and measures nothing twice. "
-        f"`autopeft train plan.json` trains the plan from scratch; with its seed, {plan.seed}, it "
-        f"gives the validation score of trial {plan.provenance.trial} again, "
-        f"{plan.expected.trial_score:.4f}, and then the test score.",
+        (
+            f"The same command gives study `{study.id}` again and measures nothing twice. "
+            f"`autopeft train plan.json` trains the plan from scratch; with its seed, {plan.seed}, "
+            f"it gives the validation score of trial {plan.provenance.trial} again, "
+            f"{plan.expected.trial_score:.4f}, and then the test score."
+        ),
         "Versions: " + ", ".join(f"{k} {v}" for k, v in plan.provenance.versions.items()) + ".",
     ]
     return "\n\n".join(sections) + "\n"
@@ -67,9 +80,9 @@ def _finalists(answer: Answer) -> str:
     if answer.difference is None:
         return table
     return (
-        f"{table}\n\nSearched minus baseline: {answer.difference} ({answer.verdict}). Intervals are "
-        f"95% bootstrap intervals over {answer.validation_examples:,} validation examples and the "
-        "fresh seeds; the difference is paired over examples."
+        f"{table}\n\nSearched minus baseline: {answer.difference} ({answer.verdict}). Intervals "
+        f"are 95% bootstrap intervals over {answer.validation_examples:,} validation examples and "
+        "the fresh seeds; the difference is paired over examples."
     )
 
 
@@ -114,7 +127,7 @@ def _rates(rates: object) -> str:
     return ", ".join(f"{method} {rate:g}" for method, rate in pairs)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines

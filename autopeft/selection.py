@@ -18,16 +18,22 @@ MOST_SEEDS = 64
 
 
 def finals(study: Study, trials: Sequence[Trial]) -> tuple[Proposal, ...]:
-    """List the runs with fresh seeds that the finalists still need, whether begun or not."""
+    """List the runs with fresh seeds that the finalists still need, one seed after the other.
+
+    A run that was begun counts as there: whoever goes on with the study begins it anew.
+    """
     proposals = []
-    for finalist in finalists(trials):
-        known = {t.proposal.seed for t in trials if t.proposal.of == finalist.number}
-        for repeat in range(1, study.finals + 1):
-            seed = finalist.proposal.seed + repeat
-            if seed not in known:
-                proposals.append(
-                    replace(finalist.proposal, purpose=Purpose.FINAL, seed=seed, of=finalist.number)
-                )
+    for repeat in range(1, study.finals + 1):
+        for finalist in finalists(trials):
+            again = replace(
+                finalist.proposal,
+                purpose=Purpose.FINAL,
+                seed=finalist.proposal.seed + repeat,
+                of=finalist.number,
+            )
+            known = {t.proposal.seed for t in trials if t.proposal.of == finalist.number}
+            if again.seed not in known:
+                proposals.append(again)
     return tuple(proposals)
 
 
@@ -66,7 +72,8 @@ def answer(study: Study, trials: Sequence[Trial], truth: Values, score: Score) -
         for trial in (searched, baseline)
         if trial
     }
-    difference, verdict = None, "not compared"
+    difference: Interval | None = None
+    verdict: Verdict = "not compared"
     if searched and baseline:
         pair = samples[searched.number], samples[baseline.number]
         difference = _interval(pair[0][0] - pair[1][0], pair[0][1] - pair[1][1])

@@ -92,7 +92,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             name="serial_adapter",
-            summary="a bottleneck after a sub-layer: after both (Houlsby) or at the last norm (Pfeiffer)",
+            summary="a bottleneck after each sub-layer (Houlsby), or at the last norm (Pfeiffer)",
             paper="Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2020, arXiv 2005.00052",
             sites=("attention.output", "ffn.output", "ffn.norm"),
             size="bottleneck width",

@@ -61,13 +61,19 @@ class SearchSpace:
 
     def encode(self, configuration: Configuration) -> tuple[int, ...] | None:
         """Find the genome of a configuration, or None when the space does not hold it."""
+        switched = {gene.switches for gene in self.genes if gene.switches is not None}
+        off = {block for block in switched if not any(configuration.sizes[block])}
         genome = []
         for gene in self.genes:
             if gene.switches is not None:
-                genome.append(int(any(configuration.sizes[gene.switches])))
+                genome.append(int(gene.switches not in off))
                 continue
-            sizes = {configuration.sizes[block][column] for block, column in gene.cells}
-            size = max(sizes)
+            sizes = {
+                configuration.sizes[block][column]
+                for block, column in gene.cells
+                if block not in off
+            }
+            size = max(sizes, default=gene.choices[0])
             if size not in gene.choices:
                 return None
             genome.append(gene.choices.index(size))
@@ -80,7 +86,9 @@ class SearchSpace:
     def smallest(self) -> Configuration:
         """Find the non-empty configuration with the fewest parameters."""
         candidates = []
-        switches = [i for i, gene in enumerate(self.genes) if gene.switches is not None]
+        switches: list[int | None] = [
+            i for i, gene in enumerate(self.genes) if gene.switches is not None
+        ]
         for index, gene in enumerate(self.genes):
             if gene.switches is not None:
                 continue
@@ -108,7 +116,8 @@ class SearchSpace:
         needed = smallest.parameters(self.slots)
         if needed > ceiling:
             raise BudgetError(
-                f"nothing in the space {self.name!r} fits into {ceiling:,} parameters: the smallest "
-                f"configuration trains {needed:,} ({needed / backbone_parameters:.4%} of the "
-                f"backbone; {smallest.summary(self.slots)}); raise the budget or take another space"
+                f"nothing in the space {self.name!r} fits into {ceiling:,} parameters: the "
+                f"smallest configuration trains {needed:,} ({needed / backbone_parameters:.4%} of "
+                f"the backbone; {smallest.summary(self.slots)}); raise the budget or take another "
+                "space"
             )

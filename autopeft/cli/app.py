@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autopeft import __version__
+from autopeft import __version__, process
 from autopeft.cli import inspect, plans, search
 from autopeft.errors import AutopeftError
 
@@ -40,6 +40,7 @@ def _program(
 
 def main() -> None:
     """Run the program. Exit codes: 0 done, 1 our fault, 2 the user can mend it, 130 interrupted."""
+    process.prepare()
     try:
         app()
     except AutopeftError as error:

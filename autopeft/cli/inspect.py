@@ -88,9 +88,8 @@ def show(
         say(report(found, opened.trials(found.id), *concluded).rstrip())
     else:
         ended = sum(trial.ended for trial in opened.trials(found.id))
-        say(
-            f"study {found.id} has measured {ended} trials and has no answer yet: run its search again"
-        )
+        say(f"study {found.id} has measured {ended} trials and has no answer yet")
+        say("run its search again to the end")
 
 
 def spaces(as_json: opt.JsonOption = False) -> None:

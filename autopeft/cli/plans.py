@@ -94,15 +94,14 @@ def train(
     if as_json:
         show_json({**to_json(outcome), "out": str(folder)})
         return
-    same = (
-        "the plan's trial gave" if outcome.same_data else "other data than the plan's, which gave"
-    )
+    same = "the plan's trial gave" if outcome.same_data else "on other data the plan's trial gave"
+    test_score, name = outcome.test, outcome.metric
+    say(f"{name} on validation {outcome.validation:.4f} ({same} {outcome.promised:.4f})")
     say(
-        f"{outcome.metric} on validation {outcome.validation:.4f} ({same} {outcome.promised:.4f})\n"
-        f"{outcome.metric} on test       {outcome.test.mean:.4f} (95% interval {outcome.test.low:.4f} "
-        f"to {outcome.test.high:.4f}, {outcome.test_examples:,} examples)\n\n"
-        f"weights  {folder / 'adapter.safetensors'}\noutcome  {file}"
+        f"{name} on test       {test_score.mean:.4f} (95% interval {test_score.low:.4f} to "
+        f"{test_score.high:.4f}, {outcome.test_examples:,} examples)"
     )
+    say(f"\nweights  {folder / 'adapter.safetensors'}\noutcome  {file}")
 
 
 def schema() -> None:

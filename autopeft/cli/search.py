@@ -195,20 +195,17 @@ def estimate(
 
 def _estimate_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     ceiling, backbone = document["ceiling"], document["backbone_parameters"]
-    seconds, each = document["seconds"], document["seconds_per_trial"]
+    minutes, trainings = document["seconds"] / 60, document["trainings"]
+    share = f"{ceiling / backbone:.3%}"
     return [
-        (
-            "ceiling",
-            f"{ceiling:,} of the backbone's {backbone:,} parameters ({ceiling / backbone:.3%})",
-        ),
+        ("ceiling", f"{ceiling:,} of the backbone's {backbone:,} parameters ({share})"),
         ("space", f"{document['space']}, {document['configurations']:.3g} configurations"),
         ("smallest, largest", f"{document['smallest']:,} and {document['largest']:,} parameters"),
-        ("a trial", f"about {each:.0f} s, {document['steps_per_trial']} steps"),
         (
-            "the search",
-            f"about {seconds / 60:.1f} min for {document['trainings']} trainings, "
-            "finals included, on one worker",
+            "a trial",
+            f"about {document['seconds_per_trial']:.0f} s, {document['steps_per_trial']} steps",
         ),
+        ("the search", f"about {minutes:.1f} min for {trainings} trainings, finals included"),
         ("memory", f"about {document['memory_bytes'] / 2**30:.1f} GiB at its peak"),
     ]
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from autopeft import process
 from autopeft.study import Study
 from autopeft.trial import Measurement, Trial
 
@@ -32,10 +33,12 @@ class FinetuneEvaluator:
         """Train the trials one after another, yielding progress about every second."""
         for trial in trials:
             yield trial.running(0.0)
+            process.give_memory_back()
             yield from self._train(trial)
 
     def _train(self, trial: Trial) -> Iterator[Trial]:
-        from autopeft.training.loop import Diverged
+        process.prepare()
+        from autopeft.training.loop import DivergedError
 
         trainer, proposal = self._resident(), trial.proposal
         told = time.monotonic()
@@ -50,7 +53,7 @@ class FinetuneEvaluator:
                     elif time.monotonic() - told >= _PROGRESS_EVERY:
                         told = time.monotonic()
                         yield trial.running(event)
-        except Diverged as error:
+        except DivergedError as error:
             yield trial.failed(f"diverged: {error}")
 
     def _resident(self) -> Any:

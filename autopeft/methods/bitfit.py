@@ -5,6 +5,8 @@ the block's linear layers and norms; those outside the blocks (embeddings, poole
 Merged by nature.
 """
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -21,11 +23,11 @@ def attach(
         if site.kind == "attention" or not site.bias:
             continue
         module = block.original(site.name)
-        frozen = module.bias
+        frozen = module.get_parameter("bias")
         bias = nn.Parameter(frozen.detach().clone().float())
         module.bias = bias
         trained[site.name] = bias
-        undos.append(lambda module=module, frozen=frozen: setattr(module, "bias", frozen))
+        undos.append(partial(setattr, module, "bias", frozen))
 
     def undo() -> None:
         for restore in undos:

@@ -74,7 +74,7 @@ class Injection:
 
 
 @contextmanager
-def injected(
+def injected(  # noqa: PLR0917  # the model, what goes into it, and how
     model: nn.Module,
     backbone: Backbone,
     slots: Sequence[Slot],
@@ -94,10 +94,17 @@ def injected(
             if not any(row):
                 continue
             block = Block(model, backbone, number)
-            for slot, size in zip(slots, row, strict=True):
+            for slot, size in _inside_out(slots, row):
                 if size:
                     scale = scales.get(slot.method, 1.0)
                     attached = ATTACH[slot.method](block, slot.site, size, scale, generator)
                     undo.callback(attached.undo)
                     injection.add(number, slot, attached)
         yield injection
+
+
+def _inside_out(slots: Sequence[Slot], row: Sequence[int]) -> list[tuple[Slot, int]]:
+    # LoRA replaces the frozen matrix itself, and what others have put around it would be lost:
+    # the order is that of the methods above, whatever the order of the columns is.
+    order = list(ATTACH)
+    return sorted(zip(slots, row, strict=True), key=lambda cell: order.index(cell[0].method))

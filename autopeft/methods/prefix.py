@@ -34,7 +34,7 @@ class Prefix(nn.Module):
         self.values = nn.Parameter(torch.randn(length, values, generator=generator) * _SPREAD)
 
 
-def attend(
+def attend(  # noqa: PLR0917  # transformers' attention interface
     module: nn.Module,
     query: Tensor,
     key: Tensor,

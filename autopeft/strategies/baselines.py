@@ -28,7 +28,7 @@ class BaselinesFirst:
 
     def ask(self) -> Proposal | None:
         """Return a baseline when one is due, else what the inner strategy proposes."""
-        proposal = self._due() or self._inner.ask() or self._tuning()
+        proposal = self._due() or self._of_inner() or self._tuning()
         if proposal:
             self._asked.add(proposal.key)
         return proposal
@@ -49,6 +49,12 @@ class BaselinesFirst:
                 return proposal
         return self._tuning() if len(self._asked) % _EVERY == _EVERY - 1 else None
 
+    def _of_inner(self) -> Proposal | None:
+        # the inner strategy has not been told of baselines that still run
+        while (proposal := self._inner.ask()) and proposal.key in self._asked:
+            pass
+        return proposal
+
     def _tuning(self) -> Proposal | None:
         ranked = sorted(
             (proposal for proposal in self._defaults if proposal.label in self._scores),
@@ -64,19 +70,17 @@ class BaselinesFirst:
 
 def _baselines(study: Study) -> tuple[Proposal, ...]:
     slots, blocks = study.space.slots, study.backbone.blocks
-    proposals = []
-    for pattern in BASELINES:
-        if configuration := fill(pattern, blocks, slots, study.ceiling):
-            proposals.append(
-                Proposal(
-                    configuration=configuration,
-                    recipe=default_recipe(study.recipe, configuration.methods(slots)),
-                    seed=study.seed,
-                    purpose=Purpose.BASELINE,
-                    label=pattern.name,
-                )
-            )
-    return tuple(proposals)
+    return tuple(
+        Proposal(
+            configuration=configuration,
+            recipe=default_recipe(study.recipe, configuration.methods(slots)),
+            seed=study.seed,
+            purpose=Purpose.BASELINE,
+            label=pattern.name,
+        )
+        for pattern in BASELINES
+        if (configuration := fill(pattern, blocks, slots, study.ceiling))
+    )
 
 
 def _scaled(proposal: Proposal, factor: float) -> Proposal:

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import TrialState, create_trial
 
 from autopeft.search_spaces.catalog import METHODS
-from autopeft.search_spaces.sampling import shrink
+from autopeft.search_spaces.sampling import draw, shrink
 from autopeft.strategies.recipes import drawn_rate, with_rates
 from autopeft.study import Study
 from autopeft.trial import Proposal, Purpose, Trial
@@ -57,7 +57,7 @@ class TpeStrategy:
         for attempt in range(_TRIES):
             seed = [self._study.seed, len(self._own), attempt]
             proposal = self._suggest(np.random.default_rng(seed))
-            if proposal and proposal.key not in self._all:
+            if proposal.key not in self._all:
                 self._remember(proposal)
                 return proposal
         return None
@@ -86,13 +86,13 @@ class TpeStrategy:
             distributions=self._distributions,
         )
 
-    def _suggest(self, rng: np.random.Generator) -> Proposal | None:
+    def _suggest(self, rng: np.random.Generator) -> Proposal:
         study = self._study
         params = self._advised(int(rng.integers(2**31)))
         genome = [int(params.get(gene.name, 0)) for gene in study.space.genes]
         fitted = study.space.decode(shrink(study.space, genome, study.ceiling, rng))
-        if fitted.empty:
-            return None
+        if fitted.empty:  # under a tight ceiling most suggestions shrink to nothing
+            fitted = study.space.decode(draw(study.space, study.ceiling, rng))
         methods = fitted.methods(study.space.slots)
         rates = {method: float(params[_RATE + method]) for method in methods}
         recipe = with_rates(study.recipe, methods, rates)
@@ -106,9 +106,9 @@ class TpeStrategy:
         return dict(advice.ask(self._distributions).params)
 
     def _remembered(self) -> list[optuna.trial.FrozenTrial]:
-        if len(self._known) <= 2 * _MEMORY:
-            return list(self._known.values())
-        numbers = sorted(self._known)
+        numbers = sorted(self._known)  # workers end trials in any order, which must not matter
+        if len(numbers) <= 2 * _MEMORY:
+            return [self._known[number] for number in numbers]
         best = sorted(numbers, key=lambda n: -_value(self._known[n]))
         kept = set(numbers[-_MEMORY:]) | set(best[:_MEMORY])
         return [self._known[number] for number in sorted(kept)]

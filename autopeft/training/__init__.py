@@ -1,0 +1,1 @@
+"""Training a configuration: data, batches, the task head, the loop, and what is kept of it."""

@@ -1,5 +1,6 @@
 """Trained weights on disk: only what was trained, as safetensors."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -27,8 +28,10 @@ def save(tuned: Tuned, file: Path, plan_digest: str) -> None:
         save_file(tensors, partial, metadata={"plan": plan_digest, "format": "autopeft/1"})
         partial.replace(file)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(f"cannot write the weights to {file}: {error}") from None
+    finally:
+        with suppress(OSError):  # such as a folder that is none
+            partial.unlink(missing_ok=True)
 
 
 def load(tuned: Tuned, file: Path) -> None:

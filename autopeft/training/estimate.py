@@ -123,5 +123,5 @@ def _saved_bytes(model: TaskModel, batch: Batch, recipe: Recipe) -> int:
 def _step(model: TaskModel, batch: Batch, recipe: Recipe) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
         loss = model.loss(batch)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     model.zero_grad()

@@ -16,7 +16,7 @@ _CLIP = 1.0
 _PREDICTION_BATCH = 64
 
 
-class Diverged(ArithmeticError):
+class DivergedError(ArithmeticError):
     """The loss or the scores are no longer finite numbers."""
 
 
@@ -40,7 +40,7 @@ def fit(
     whole recipe, however many steps are taken. ``trained`` maps methods to their parameters.
 
     Raises:
-        Diverged: The loss is infinite or no number.
+        DivergedError: The loss is infinite or no number.
     """
     parameters = [p for group in trained.values() for p in group] + model.head_parameters()
     optimizer, schedule = _optimizer(model, recipe, trained, steps_of(len(train), recipe))
@@ -49,8 +49,8 @@ def fit(
         with _autocast(recipe):
             loss = model.loss(collate(train, rows))
         if not math.isfinite(loss.item()):
-            raise Diverged(f"the loss became {loss.item()} at step {step} of {steps}")
-        loss.backward()
+            raise DivergedError(f"the loss became {loss.item()} at step {step} of {steps}")
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(parameters, _CLIP)
         optimizer.step()
         schedule.step()
@@ -64,7 +64,7 @@ def predict(model: TaskModel, part: Encoded, recipe: Recipe) -> tuple[NDArray[np
     """Return the predictions of a part in its order, and its mean loss.
 
     Raises:
-        Diverged: A score is infinite or no number.
+        DivergedError: A score is infinite or no number.
     """
     model.eval()
     pieces: list[tuple[NDArray[np.int64], torch.Tensor]] = []
@@ -73,7 +73,7 @@ def predict(model: TaskModel, part: Encoded, recipe: Recipe) -> tuple[NDArray[np
         for batch in ordered_batches(part, _PREDICTION_BATCH):
             scores = model(batch.inputs)
             if not torch.isfinite(scores).all():
-                raise Diverged("the scores of the trained model are not finite")
+                raise DivergedError("the scores of the trained model are not finite")
             total += float(model.loss_of(scores, batch.labels)) * len(batch.rows)
             pieces.append((batch.rows, model.predictions(scores)))
     found = np.empty(len(part), dtype=pieces[0][1].numpy().dtype)

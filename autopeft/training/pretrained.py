@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from importlib import metadata
@@ -42,7 +43,7 @@ def find_model(reference: str) -> ModelFiles:
         )
     try:
         model_type = json.loads(config.read_text("utf-8"))["model_type"]
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError) as error:
         raise BackboneError(f"cannot read {config}: {error!r}; is the download complete?") from None
     if not any(any(path.glob(pattern)) for pattern in _WEIGHTS):
         raise BackboneError(
@@ -85,7 +86,7 @@ def read_backbone(files: ModelFiles) -> Backbone:
         config = AutoConfig.from_pretrained(files.path, local_files_only=True)
         with torch.device("meta"):
             model = AutoModel.from_config(config)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except Exception as error:  # whatever a configuration's own code raises on wrong values
         raise BackboneError(
             f"cannot read the configuration of {files.reference!r}: {_first_line(error)}"
         ) from None
@@ -106,7 +107,8 @@ def load_backbone(files: ModelFiles) -> Any:
     """Load the weights in single precision, all frozen, with autopeft's attention.
 
     Raises:
-        BackboneError: The weights cannot be read or do not fit the configuration.
+        BackboneError: The weights cannot be read, are not all there or do not fit the
+            configuration.
     """
     import torch
     from transformers import AutoModel, logging
@@ -116,8 +118,9 @@ def load_backbone(files: ModelFiles) -> Any:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model = AutoModel.from_pretrained(
+        model, report = AutoModel.from_pretrained(
             files.path,
+            output_loading_info=True,
             dtype=torch.float32,
             attn_implementation=ATTENTION,
             local_files_only=True,
@@ -128,6 +131,16 @@ def load_backbone(files: ModelFiles) -> Any:
             f"cannot load the weights of {files.reference!r}: {_first_line(error)}; "
             "is the download complete?"
         ) from error
+    # What the file lacks, transformers fills with random numbers. Checkpoints of masked language
+    # models lack the pooler, which few heads need.
+    missing = sorted(report["missing_keys"])
+    if lost := [name for name in missing if not name.startswith("pooler.")]:
+        raise BackboneError(
+            f"the weights of {files.reference!r} lack {len(lost)} tensors, such as {lost[0]!r}: "
+            "is this the model that config.json describes?"
+        )
+    if missing:
+        model.pooler = None
     return model.requires_grad_(requires_grad=False).eval()
 
 
@@ -158,17 +171,28 @@ def default_head(files: ModelFiles) -> Head:
 
     Sentence encoders carry ``1_Pooling/config.json``. Elsewhere the mean is the safer choice for a
     frozen backbone: it did better than the first token on the encoders we could measure.
+
+    Raises:
+        BackboneError: That file cannot be read.
     """
     pooling = files.path / "1_Pooling" / "config.json"
-    if pooling.is_file() and json.loads(pooling.read_text("utf-8")).get("pooling_mode_cls_token"):
-        return "cls"
-    return "mean"
+    if not pooling.is_file():
+        return "mean"
+    try:
+        said = json.loads(pooling.read_text("utf-8"))
+        # sentence-transformers has written one name since version 6, and flags before
+        first = said.get("pooling_mode") == "cls" or said.get("pooling_mode_cls_token") is True
+    except (ValueError, AttributeError, OSError) as error:
+        raise BackboneError(
+            f"cannot read {pooling}: {error!r}; is the download complete?"
+        ) from None
+    return "cls" if first else "mean"
 
 
 def _locate(reference: str) -> Path:
     if reference.startswith(_PACKAGE):
         return _inside_package(reference.removeprefix(_PACKAGE))
-    path = Path(reference).expanduser()
+    path = Path(os.path.expanduser(reference))  # noqa: PTH111  # Path's own raises for ~nobody
     if path.is_dir():
         return path.resolve()
     looks_like_path = reference.startswith((".", "/", "~")) or reference.count("/") > 1
@@ -201,7 +225,7 @@ def _from_hub(reference: str) -> Path:
 def _inside_package(name: str) -> Path:
     try:
         files = metadata.files(name) or []
-    except metadata.PackageNotFoundError:
+    except (metadata.PackageNotFoundError, ValueError):  # the latter for an empty name
         raise BackboneError(
             f"the package {name!r} is not installed: pip install {name}, or give another model"
         ) from None

@@ -59,7 +59,7 @@ class TaskModel(nn.Module):
         return mse_loss(scores_BC[:, 0], (labels_B.float() - self.mean) / self.spread)
 
     def predictions(self, scores_BC: Tensor) -> Tensor:
-        """Return class indices (int32), or values in the labels' scale (float32), shape ``(B,)``."""
+        """Return class indices (int32) or values in the labels' scale (float32), shape ``(B,)``."""
         if self.task.kind == "classification":
             return scores_BC.argmax(-1).to(torch.int32)
         return (scores_BC[:, 0] * self.spread + self.mean).to(torch.float32)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autopeft.backbone import Backbone
+from autopeft.errors import BackboneError
 from autopeft.methods.inject import Injection, injected
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.study import Task, Where
@@ -20,6 +21,7 @@ from autopeft.training.data import load_parts
 from autopeft.training.loop import fit, predict, steps_of
 from autopeft.training.metrics import METRICS
 from autopeft.training.pretrained import find_model, load_backbone, load_tokenizer
+from autopeft.training.splits import PartName
 from autopeft.training.tasks import TaskModel
 from autopeft.trial import Fidelity, Measurement, Recipe
 
@@ -52,15 +54,25 @@ class Trainer:
     def open(
         cls, task: Task, backbone: Backbone, where: Where, *, test: bool, threads: int | None
     ) -> "Trainer":
-        """Load backbone, tokenizer and data; the test part only where it is asked for."""
+        """Load backbone, tokenizer and data; the test part only where it is asked for.
+
+        Raises:
+            BackboneError: The model cannot be used, or not with the task's head.
+            DataError: The data cannot be read, or has changed.
+        """
         if threads is not None:
             torch.set_num_threads(threads)
         files = find_model(where.model)
-        names = ("train", "validation", "test") if test else ("train", "validation")
+        names: list[PartName] = ["train", "validation", "test"] if test else ["train", "validation"]
         raw = load_parts(task, where.data, names)
         tokenizer = load_tokenizer(files)
         parts = {name: encode(tokenizer, part, task.max_length) for name, part in raw.items()}
-        return cls(task, backbone, load_backbone(files), parts)
+        model = load_backbone(files)
+        if task.head == "pooler" and getattr(model, "pooler", None) is None:
+            raise BackboneError(
+                f"the model {where.model!r} has no trained pooler: take the head 'mean' or 'cls'"
+            )
+        return cls(task, backbone, model, parts)
 
     @contextmanager
     def tuned(
@@ -81,7 +93,7 @@ class Trainer:
         """Train, yielding progress in [0, 1], then score on the validation part.
 
         Raises:
-            Diverged: The loss or the scores stopped being finite numbers.
+            DivergedError: The loss or the scores stopped being finite numbers.
         """
         began = time.perf_counter()
         train, validation = self.parts["train"], self.parts["validation"]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import linear, relu
 
 
-def bottleneck(
+def bottleneck(  # noqa: PLR0917  # operands, in the order of the formula
     x_I: Tensor, down_HI: Tensor, bias_H: Tensor, up_HO: Tensor, bias_O: Tensor, scale: float
 ) -> Tensor:
     """Return ``scale · (relu(x Dᵀ + b) U + c)``, shape ``(..., O)``.

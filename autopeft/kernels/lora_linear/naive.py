@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 
-def lora_linear(
+def lora_linear(  # noqa: PLR0917  # operands, in the order of the formula
     x_I: Tensor,
     weight_OI: Tensor,
     bias_O: Tensor | None,

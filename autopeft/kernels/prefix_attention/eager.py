@@ -10,7 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from autopeft.kernels.prefix_attention import naive
 
 
-def prefix_attention(
+def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
     query_BHTK: Tensor,
     key_BHSK: Tensor,
     value_BHSK: Tensor,

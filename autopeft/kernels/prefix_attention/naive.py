@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import dropout as drop
 
 
-def prefix_attention(
+def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
     query_BHTK: Tensor,
     key_BHSK: Tensor,
     value_BHSK: Tensor,

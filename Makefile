@@ -1,0 +1,42 @@
+# make demo     set up everything, then search on a real model and real data
+# make test     set up everything, then run the test suite
+# make test-all the same with the slow tests
+# make check    lint, formatting and types
+# make clean    remove what these commands have made
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test test-all check clean
+
+demo: $(VENV)/ready
+	cd examples && ../$(BIN)/autopeft search --budget 1%
+
+test: $(VENV)/ready-dev
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+check: $(VENV)/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/check
+	$(BIN)/pip install --quiet --no-deps --target build/check .
+	cd build && MYPYPATH=check ../$(BIN)/mypy --strict --config-file ../pyproject.toml -p autopeft
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache examples/autopeft-runs
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "autopeft needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/ready: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	touch $@
+
+$(VENV)/ready-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/ready

@@ -1,0 +1,141 @@
+"""Prefix attention: the definition against sums written out, the fast way against the definition."""
+
+import math
+
+import pytest
+import torch
+
+from autopeft.kernels.prefix_attention import eager, naive
+
+# Batch, heads, queries, keys, prefix, width of a head; no multiple of any block but the last.
+SHAPES = [(1, 1, 1, 1, 1, 3), (2, 3, 7, 5, 2, 5), (3, 2, 17, 33, 11, 7), (2, 4, 16, 16, 8, 16)]
+
+
+def operands(shape, *, prefixed, masked, dtype=torch.float32, seed=0):
+    """Return random operands that take gradients; every query may see at least one key."""
+    B, H, T, S, P, K = shape
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*size):
+        return torch.randn(*size, generator=generator).to(dtype).requires_grad_()
+
+    prefix = (random(P, H * K), random(P, H * K)) if prefixed else None
+    mask = None
+    if masked:
+        mask = torch.rand(B, 1, T, S, generator=generator) < 0.6
+        mask[..., 0] = True
+    return random(B, H, T, K), random(B, H, S, K), random(B, H, S, K), prefix, mask
+
+
+def gradients(function, given, dtype=torch.float32):
+    """Return the output, and the gradients of a fixed sum of it, as single precision."""
+    query, key, value, prefix, mask = given
+    leaves = [query, key, value, *(prefix or ())]
+    copies = [leaf.detach().to(dtype).requires_grad_() for leaf in leaves]
+    pair = (copies[3], copies[4]) if prefix else None
+    out = function(*copies[:3], pair, mask, 0.4)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(9)).to(dtype)
+    (out * weights).sum().backward()
+    return [out.detach().float(), *(copy.grad.float() for copy in copies)]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_the_definition_is_the_softmax_written_out(prefixed, masked):
+    B, H, T, S, P, K = shape = (2, 2, 3, 4, 2, 5)
+    query, key, value, prefix, mask = operands(shape, prefixed=prefixed, masked=masked)
+
+    found = naive.prefix_attention(query, key, value, prefix, mask, 0.4)
+
+    for b, h, t in torch.cartesian_prod(*map(torch.arange, (B, H, T))).tolist():
+        pairs = [
+            (key[b, h, s], value[b, h, s])
+            for s in range(S)
+            if mask is None or mask[b, 0, t, s]
+        ]
+        if prefix:
+            part = slice(h * K, (h + 1) * K)
+            pairs += [(prefix[0][p, part], prefix[1][p, part]) for p in range(P)]
+        weights = [math.exp(0.4 * (query[b, h, t] @ k).item()) for k, _ in pairs]
+        expected = sum(w * v for w, (_, v) in zip(weights, pairs, strict=True)) / sum(weights)
+        torch.testing.assert_close(found[b, h, t], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("prefixed", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_fast_way_and_its_gradients_agree_with_the_definition(shape, prefixed, masked):
+    """In single precision, to the rounding of sums in another order."""
+    given = operands(shape, prefixed=prefixed, masked=masked)
+
+    found, expected = (gradients(m.prefix_attention, given) for m in (eager, naive))
+
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("prefixed", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_half_precision_stays_within_its_rounding(shape, prefixed, masked):
+    """bf16 has 8 bits: values and gradients of order 1 may differ by a few hundredths.
+
+    With gradients and without, because they take different ways on a CPU.
+    """
+    given = operands(shape, prefixed=prefixed, masked=masked, dtype=torch.bfloat16)
+    expected = gradients(naive.prefix_attention, given)
+
+    found = gradients(eager.prefix_attention, given, torch.bfloat16)
+    with torch.no_grad():
+        predicted = eager.prefix_attention(*given, 0.4)
+
+    assert predicted.dtype is torch.bfloat16
+    torch.testing.assert_close(predicted.float(), expected[0], rtol=0.02, atol=0.03)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.02 * float(other.abs().max()))
+
+
+def test_a_prefix_of_single_precision_works_beside_keys_of_half():
+    """As under autocast, which leaves parameters alone; the gradients come back in full."""
+    query, key, value, prefix, _ = operands(
+        (2, 3, 7, 5, 2, 5), prefixed=True, masked=False, dtype=torch.float32
+    )
+    halves = [x.detach().bfloat16() for x in (query, key, value)]
+
+    out = eager.prefix_attention(*halves, prefix, None, 0.4)
+    out.float().sum().backward()
+
+    assert out.dtype is torch.bfloat16
+    assert prefix[0].grad.dtype is torch.float32
+    assert prefix[1].grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("module", [naive, eager], ids=["naive", "eager"])
+def test_what_the_mask_hides_has_no_influence(module):
+    """Not even when it is as large as numbers get."""
+    query, key, value, prefix, mask = operands((2, 3, 7, 5, 2, 5), prefixed=True, masked=False)
+    mask = torch.ones(2, 1, 7, 5, dtype=torch.bool)
+    mask[..., 3:] = False
+    with torch.no_grad():
+        expected = module.prefix_attention(
+            query, key[:, :, :3], value[:, :, :3], prefix, None, 0.4
+        )
+        key[:, :, 3:], value[:, :, 3:] = 1e4, 1e4
+        found = module.prefix_attention(query, key, value, prefix, mask, 0.4)
+
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("module", [naive, eager], ids=["naive", "eager"])
+def test_dropout_keeps_the_mean(module):
+    """It drops weights and scales up the others: the mean of many draws is the output without."""
+    query, key, value, prefix, _ = operands((1, 1, 2, 3, 2, 4), prefixed=True, masked=False)
+    copies = [x.detach().expand(4000, -1, -1, -1) for x in (query, key, value)]
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        plain = module.prefix_attention(query, key, value, prefix, None, 0.4)[0]
+        draws = module.prefix_attention(*copies, prefix, None, 0.4, 0.3)
+
+    assert (draws[0] - plain).abs().max() > 0.05
+    error = draws.std(0) / len(draws) ** 0.5
+    assert ((draws.mean(0) - plain).abs() < 4.5 * error).all(), "4.5 standard errors"

@@ -1,0 +1,253 @@
+"""What every method promises, on every architecture and in any company."""
+
+import re
+from contextlib import contextmanager, suppress
+
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from autopeft.errors import PlanError
+from autopeft.methods.inject import ATTACH, injected
+from autopeft.search_spaces.catalog import METHODS, slots_of
+from autopeft.search_spaces.configuration import Configuration
+from tests.methods import by_hand
+from tests.models import FAMILIES, SCALES, padded_inputs, table, tiny
+
+CHANGES_AT_FIRST = {name for name, method in METHODS.items() if not method.identity}
+few = settings(
+    max_examples=8, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate]
+)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def small(request, tmp_path_factory):
+    return tiny(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return tiny(tmp_path_factory.mktemp("bert"), "bert")
+
+
+@st.composite
+def tables(draw, without=frozenset()):
+    """Draw sizes for two blocks of the twelve slots that each of the architectures has."""
+    columns = [(m.name, site) for m in METHODS.values() for site in m.sites]
+    sizes = {
+        column: st.just(0)
+        if column[0] in without
+        else st.integers(0, 1 if METHODS[column[0]].size == "switch" else 3)
+        for column in columns
+    }
+    row = st.tuples(*sizes.values())
+    return Configuration(draw(st.tuples(row, row)))
+
+
+@contextmanager
+def inside(small, configuration, slots=None, seed=0):
+    slots = slots or slots_of(small.backbone)
+    generator = torch.Generator().manual_seed(seed)
+    with injected(
+        small.model, small.backbone, slots, configuration, SCALES, generator
+    ) as injection:
+        yield injection
+
+
+def shake(injection):
+    """Move every trained value off its start; biases upwards, so that no ReLU is dead."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in injection.state().items():
+            value += 0.1 * torch.randn(value.shape, generator=generator)
+            if name.endswith("down_bias"):
+                value += 5
+
+
+def output(small):
+    with torch.no_grad():
+        inputs = padded_inputs(small.backbone.architecture)
+        return small.model(**inputs).last_hidden_state
+
+
+def everything(table_of):
+    """Return sizes that put each method into each of its places."""
+    return table(table_of, 2, {slot.name: 1 if slot.method == "bitfit" else 3 for slot in table_of})
+
+
+def test_every_method_of_the_catalog_can_be_attached():
+    assert set(ATTACH) == set(METHODS)
+
+
+@few
+@given(configuration=tables())
+def test_the_count_beforehand_is_what_is_trained_afterwards(small, configuration):
+    """Counted from the shape alone, and on the model by ``requires_grad``."""
+    with inside(small, configuration) as injection:
+        trained = sum(p.numel() for p in small.model.parameters() if p.requires_grad)
+
+        assert trained == configuration.parameters(slots_of(small.backbone))
+        assert trained == injection.count()
+        assert trained == sum(p.numel() for group in injection.by_method().values() for p in group)
+        assert set(injection.by_method()) == set(configuration.methods(slots_of(small.backbone)))
+
+
+@few
+@given(configuration=tables(without=CHANGES_AT_FIRST))
+def test_a_fresh_configuration_leaves_the_output_as_it_was(small, configuration):
+    """To the bit: what is added is zero times something."""
+    before = output(small)
+
+    with inside(small, configuration):
+        assert torch.equal(output(small), before)
+
+
+def test_a_fresh_prefix_changes_the_output(small):
+    before = output(small)
+
+    with inside(small, table(slots_of(small.backbone), 2, {"prefix@attention.prefix": 2})):
+        assert (output(small) - before).abs().max() > 1e-3
+
+
+@few
+@given(configuration=tables())
+def test_methods_together_do_what_their_papers_write(small, configuration):
+    """The reference is written out by hand; differences are those of single precision."""
+    with inside(small, configuration) as injection:
+        shake(injection)
+        found, state = output(small), injection.state()
+
+    with torch.no_grad():
+        inputs = padded_inputs(small.backbone.architecture)
+        expected = by_hand.forward(small, inputs, state, SCALES)
+    seen = inputs["attention_mask"].bool()
+    torch.testing.assert_close(found[seen], expected[seen], rtol=1e-4, atol=1e-4)
+
+
+@few
+@given(configuration=tables(), fails=st.booleans())
+def test_afterwards_the_model_is_what_it_was(small, configuration, fails):
+    """Modules, names, values and order, to the bit, also when an error leaves the block."""
+    model = small.model
+    modules = [(name, id(module)) for name, module in model.named_modules()]
+    names, values = list(model.state_dict()), [v.clone() for v in model.state_dict().values()]
+
+    with suppress(ZeroDivisionError), inside(small, configuration) as injection:
+        shake(injection)
+        if fails:
+            raise ZeroDivisionError
+
+    assert [(name, id(module)) for name, module in model.named_modules()] == modules
+    assert list(model.state_dict()) == names
+    assert all(map(torch.equal, model.state_dict().values(), values))
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@few
+@given(configuration=tables())
+def test_a_gradient_reaches_all_that_is_trained_and_nothing_else(small, configuration):
+    """Except that a key bias moves all scores of a query alike, which softmax does not see."""
+    inputs = padded_inputs(small.backbone.architecture)
+    with inside(small, configuration) as injection:
+        shake(injection)
+        small.model.zero_grad()
+        hidden = small.model(**inputs).last_hidden_state[inputs["attention_mask"].bool()]
+        weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(2))
+        if not configuration.empty:
+            (hidden * weights).sum().backward()
+        trained = {id(p) for group in injection.by_method().values() for p in group}
+        blind = [name for name in injection.state() if name.endswith("bitfit@block/attention.key")]
+
+        for name, parameter in injection._named.items():
+            assert parameter.grad is not None, name
+            assert name in blind or parameter.grad.ne(0).all(), name
+        assert all(p.grad is None for p in small.model.parameters() if id(p) not in trained)
+
+
+@few
+@given(configuration=tables(), order=st.permutations(range(12)))
+def test_the_order_of_the_columns_means_nothing(small, configuration, order):
+    """A plan may list its slots in any order: LoRA must not push out what is around it."""
+    slots = slots_of(small.backbone)
+    with inside(small, configuration) as injection:
+        shake(injection)
+        expected, state = output(small), injection.state()
+
+    turned = Configuration(tuple(tuple(row[i] for i in order) for row in configuration.sizes))
+    with inside(small, turned, [slots[i] for i in order], seed=7) as injection:
+        injection.load(state)
+        assert torch.equal(output(small), expected)
+
+
+@few
+@given(configuration=tables())
+def test_a_state_that_is_loaded_gives_the_same_output(small, configuration):
+    with inside(small, configuration) as injection:
+        shake(injection)
+        expected = output(small)
+        state = {name: value.clone() for name, value in injection.state().items()}
+
+    with inside(small, configuration, seed=9) as injection:
+        injection.load(state)
+        assert torch.equal(output(small), expected)
+        assert list(injection.state()) == list(state)
+
+
+def test_names_of_weights_are_the_same_on_every_architecture(small):
+    with inside(small, everything(slots_of(small.backbone))) as injection:
+        names = injection.state()
+
+    assert "0/lora@attention.query/down" in names
+    assert "1/prefix@attention.prefix/values" in names
+    assert "1/bitfit@block/ffn.norm" in names
+    assert all(re.fullmatch(r"[01]/\w+@[\w.]+/[\w.]+", name) for name in names)
+    assert len(names) == 2 * (6 * 2 + 3 * 4 + 4 + 2 + 8)
+
+
+def test_equal_seeds_begin_equal_and_others_do_not(bert):
+    everywhere = everything(slots_of(bert.backbone))
+    states = []
+    for seed in (0, 0, 1):
+        with inside(bert, everywhere, seed=seed) as injection:
+            states.append({name: value.clone() for name, value in injection.state().items()})
+
+    assert all(map(torch.equal, states[0].values(), states[1].values()))
+    down = "0/lora@attention.query/down"
+    assert not torch.equal(states[0][down], states[2][down])
+
+
+def test_the_global_random_state_is_not_touched(bert):
+    before = torch.get_rng_state()
+
+    with inside(bert, everything(slots_of(bert.backbone))):
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+LORA = {"lora@attention.query": 2}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda state: state.pop("1/lora@attention.query/up"), "it lacks '1/lora@attention.query/up'"),
+        (
+            lambda state: state.update({"2/lora@attention.query/up": torch.zeros(2, 32)}),
+            "it has an unknown '2/lora@attention.query/up'",
+        ),
+        (
+            lambda state: state.update({"0/lora@attention.query/up": torch.zeros(3, 32)}),
+            r"'0/lora@attention.query/up' has shape \(3, 32\) instead of \(2, 32\)",
+        ),
+    ],
+    ids=["missing", "unknown", "misshapen"],
+)
+def test_weights_that_do_not_fit_are_refused_and_change_nothing(bert, spoil, message):
+    with inside(bert, table(slots_of(bert.backbone), 2, LORA)) as injection:
+        before = {name: value.clone() for name, value in injection.state().items()}
+        state = {name: value + 1 for name, value in before.items()}
+        spoil(state)
+
+        with pytest.raises(PlanError, match=f"do not fit the configuration: {message}"):
+            injection.load(state)
+        assert all(map(torch.equal, injection.state().values(), before.values()))

@@ -1,0 +1,79 @@
+"""What an answer says in its sentence."""
+
+from dataclasses import replace
+
+import pytest
+
+from autopeft.answer import Answer, Finalist, Interval
+
+SEARCHED = Finalist(
+    trial=7, name="lora@attention.query 8", parameters=1_500, seeds=3,
+    score=Interval(mean=0.91, low=0.88, high=0.94),
+)  # fmt: skip
+BASELINE = Finalist(
+    trial=0, name="plain LoRA", parameters=2_000, seeds=3,
+    score=Interval(mean=0.87, low=0.84, high=0.9),
+)  # fmt: skip
+ANSWER = Answer(
+    metric="accuracy", validation_examples=40, trials=12, searched=SEARCHED, baseline=BASELINE,
+    difference=Interval(mean=0.04, low=0.01, high=0.07), verdict="better", chosen=7,
+)  # fmt: skip
+FOUND = (
+    "lora@attention.query 8 (trial 7) reaches accuracy 0.910 (95% interval 0.880 to 0.940, "
+    "mean of 3 fresh seeds) with 1,500 trained parameters; "
+)
+STOOD = (
+    "plain LoRA (trial 0) reaches accuracy 0.870 (95% interval 0.840 to 0.900, "
+    "mean of 3 fresh seeds) with 2,000 trained parameters; "
+)
+NOISE = Interval(mean=0.004, low=-0.02, high=0.03)
+LOSS = Interval(mean=-0.04, low=-0.07, high=-0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {},
+            FOUND + "better than the best baseline, plain LoRA, at the same budget "
+            "(+0.040, 95% interval +0.010 to +0.070).",
+        ),
+        (
+            {"difference": NOISE, "verdict": "no difference beyond noise", "chosen": 0},
+            STOOD + "the best searched configuration (trial 7) shows no difference beyond noise "
+            "(+0.004, 95% interval -0.020 to +0.030, searched minus baseline).",
+        ),
+        (
+            {"difference": NOISE, "verdict": "no difference beyond noise"},
+            FOUND + "the best baseline, plain LoRA, shows no difference beyond noise "
+            "(+0.004, 95% interval -0.020 to +0.030, searched minus baseline).",
+        ),
+        (
+            {"difference": LOSS, "verdict": "worse", "chosen": 0},
+            STOOD + "the best searched configuration (trial 7) is worse "
+            "(-0.040, 95% interval -0.070 to -0.010).",
+        ),
+        (
+            {"baseline": None, "difference": None, "verdict": "not compared"},
+            FOUND + "there was nothing to compare it with.",
+        ),
+    ],
+    ids=["better", "noise, baseline stands", "noise, fewer parameters", "worse", "not compared"],
+)
+def test_the_sentence_says_what_was_found_and_how_sure_that_is(changes, sentence):
+    assert replace(ANSWER, **changes).sentence() == sentence
+
+
+def test_a_score_of_one_seed_is_said_to_be_one():
+    alone = replace(ANSWER, searched=replace(SEARCHED, seeds=0))
+
+    assert "0.880 to 0.940, one seed, its noise not measured) with" in alone.sentence()
+
+
+def test_an_answer_that_chose_no_finalist_is_our_own_mistake():
+    with pytest.raises(ValueError, match="the chosen trial is no finalist"):
+        _ = replace(ANSWER, chosen=3).finalist
+
+
+def test_an_interval_is_written_with_three_digits():
+    assert str(SEARCHED.score) == "0.910 [0.880, 0.940]"

@@ -1,0 +1,297 @@
+"""Which trials are finalists, and what is said of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from autopeft.answer import Interval
+from autopeft.errors import StudyError
+from autopeft.selection import answer, bootstrap, finalists, finals
+from autopeft.trial import Purpose, Trial
+from tests.builders import TASK, a_proposal, a_study, a_trial
+
+STUDY = a_study(finals=2)
+N = 40
+TRUTH = np.tile([0.0, 1.0], N // 2)
+
+
+def accuracy(truth, predictions) -> float:
+    return float(np.mean(truth == predictions))
+
+
+def right(count: int) -> list[int]:
+    """Predict the first examples rightly and the others wrongly."""
+    return [int(y) if i < count else 1 - int(y) for i, y in enumerate(TRUTH)]
+
+
+def searched(number: int, hits: int, *, parameters: int = 32, ranks=(1, 1)) -> Trial:
+    return a_trial(number, hits / N, ranks=ranks, predictions=right(hits), parameters=parameters)
+
+
+def baseline(number: int, hits: int, *, parameters: int = 32, ranks=(1, 1)) -> Trial:
+    return a_trial(
+        number, hits / N, ranks=ranks, predictions=right(hits), parameters=parameters,
+        purpose=Purpose.BASELINE, label="plain LoRA",
+    )  # fmt: skip
+
+
+def final(number: int, of: int, hits: int, *, seed: int = 1) -> Trial:
+    return a_trial(
+        number, hits / N, predictions=right(hits), purpose=Purpose.FINAL, seed=seed, of=of
+    )
+
+
+def asked(*trials: Trial, study=STUDY):
+    return answer(study, trials, TRUTH, accuracy)
+
+
+class TestFinalists:
+    """The best searched trial and the best baseline."""
+
+    def test_they_are_the_best_of_each_purpose(self):
+        trials = [baseline(0, 30), baseline(1, 33), searched(2, 35), searched(3, 34)]
+
+        assert [t.number for t in finalists(trials)] == [2, 1]
+
+    def test_of_equal_scores_the_one_with_fewer_parameters_wins_then_the_earlier(self):
+        trials = [
+            searched(0, 35, parameters=48),
+            searched(1, 35, parameters=32),
+            searched(2, 35, parameters=32),
+        ]
+
+        assert [t.number for t in finalists(trials)] == [1]
+
+    def test_finals_are_no_finalists_however_lucky_they_are(self):
+        assert [t.number for t in finalists([searched(0, 30), final(1, 0, 40)])] == [0]
+
+    def test_failures_are_no_finalists(self):
+        failed = Trial(number=0, proposal=a_proposal()).failed("ValueError")
+
+        assert finalists([failed, searched(1, 3)]) == (searched(1, 3),)
+        assert finalists([failed]) == ()
+
+
+class TestFinals:
+    """The runs with fresh seeds that are still needed."""
+
+    def test_each_finalist_is_run_with_as_many_seeds_as_the_study_says(self):
+        trials = [baseline(0, 30), searched(1, 35)]
+
+        assert [(p.of, p.seed, p.purpose) for p in finals(STUDY, trials)] == [
+            (of, seed, Purpose.FINAL) for of in (1, 0) for seed in (1, 2)
+        ]
+
+    @pytest.mark.parametrize("state", ["waiting", "running", "failed", "complete"])
+    def test_what_was_begun_is_not_proposed_again(self, state):
+        waiting = replace(final(2, 1, 35), measurement=None, state="waiting")
+        known = {
+            "waiting": waiting,
+            "running": waiting.started(),
+            "failed": waiting.failed("ValueError"),
+            "complete": final(2, 1, 35),
+        }[state]
+
+        needed = finals(STUDY, [baseline(0, 30), searched(1, 35), known])
+
+        assert [(p.of, p.seed) for p in needed] == [(1, 2), (0, 1), (0, 2)]
+
+    def test_a_finalist_that_was_overtaken_leaves_its_finals_behind(self):
+        trials = [searched(0, 30), final(1, 0, 30), final(2, 0, 30, seed=2), searched(3, 36)]
+
+        assert [(p.of, p.seed) for p in finals(STUDY, trials)] == [(3, 1), (3, 2)]
+
+    def test_a_final_differs_from_its_finalist_in_seed_and_purpose_alone(self):
+        trial = searched(0, 30, ranks=(4, 2))
+
+        proposal = finals(STUDY, [trial])[0]
+
+        assert replace(proposal, purpose=Purpose.SEARCH, seed=0, of=None) == trial.proposal
+
+    def test_without_fresh_seeds_or_finalists_there_are_none(self):
+        assert finals(a_study(finals=0), [searched(0, 30)]) == ()
+        assert finals(STUDY, []) == ()
+
+
+class TestVerdict:
+    """Better, worse, or no difference beyond noise."""
+
+    def test_a_large_difference_is_better(self):
+        found = asked(baseline(0, 20), searched(1, 38))
+
+        assert found.verdict == "better"
+        assert found.difference.mean == pytest.approx(18 / N)
+        assert 0 < found.difference.low < 18 / N < found.difference.high
+        assert found.chosen == 1
+
+    def test_a_large_difference_the_other_way_is_worse(self):
+        found = asked(baseline(0, 38), searched(1, 20))
+
+        assert found.verdict == "worse"
+        assert found.difference.high < 0
+        assert found.chosen == 0
+
+    @pytest.mark.parametrize("hits", [31, 32, 33])
+    def test_one_example_more_or_less_is_no_difference_beyond_noise(self, hits):
+        found = asked(baseline(0, 32), searched(1, hits))
+
+        assert found.verdict == "no difference beyond noise"
+        assert found.difference.low <= 0 <= found.difference.high
+
+    def test_the_difference_is_paired_over_examples(self):
+        """Six gained and none lost is more than noise, though the scores' intervals overlap."""
+        found = asked(baseline(0, 26), searched(1, 32))
+
+        assert found.verdict == "better"
+        assert found.searched.score.low < found.baseline.score.high
+
+    @pytest.mark.parametrize(
+        ("hits", "parameters", "chosen"),
+        [(33, 16, 1), (32, 16, 1), (31, 16, 0), (33, 32, 0), (33, 48, 0)],
+        ids=[
+            "higher, smaller",
+            "equal, smaller",
+            "lower, smaller",
+            "higher, equal",
+            "higher, larger",
+        ],
+    )
+    def test_within_noise_a_baseline_stands_unless_its_mean_is_reached_with_fewer_parameters(
+        self, hits, parameters, chosen
+    ):
+        found = asked(baseline(0, 32, parameters=32), searched(1, hits, parameters=parameters))
+
+        assert found.verdict == "no difference beyond noise"
+        assert found.chosen == chosen
+
+    @pytest.mark.parametrize(
+        "trial", [baseline(0, 30), searched(0, 30)], ids=["baseline", "searched"]
+    )
+    def test_a_finalist_alone_is_chosen_and_compared_with_nothing(self, trial):
+        found = asked(trial)
+
+        assert (found.verdict, found.difference, found.chosen) == ("not compared", None, 0)
+
+
+class TestSeeds:
+    """Fresh seeds count, and not the trial that was chosen for its luck."""
+
+    def test_the_score_is_the_mean_of_the_fresh_seeds(self):
+        found = asked(searched(0, 40), final(1, 0, 30), final(2, 0, 34, seed=2))
+
+        assert found.searched.score.mean == pytest.approx(32 / N)
+        assert found.searched.seeds == 2
+        assert found.searched.score.low < 30 / N < 34 / N < found.searched.score.high
+
+    def test_luck_that_fresh_seeds_do_not_repeat_makes_nothing_better(self):
+        trials = [baseline(0, 30), searched(1, 40), final(2, 1, 30), final(3, 0, 30)]
+
+        assert asked(*trials[:2]).verdict == "better"
+        assert asked(*trials).verdict == "no difference beyond noise"
+
+    def test_without_fresh_seeds_the_trial_itself_is_used_and_the_answer_says_so(self):
+        failed = final(1, 0, 0).failed("ValueError: diverged")
+        failed = replace(failed, measurement=None)
+
+        found = asked(searched(0, 36), failed)
+
+        assert (found.searched.seeds, found.searched.score.mean) == (0, 36 / N)
+        assert "one seed, its noise not measured" in found.sentence()
+
+    def test_seeds_that_differ_widen_the_interval(self):
+        steady = asked(searched(0, 30), final(1, 0, 30), final(2, 0, 30, seed=2)).searched.score
+        shaky = asked(searched(0, 30), final(1, 0, 22), final(2, 0, 38, seed=2)).searched.score
+
+        assert shaky.mean == pytest.approx(steady.mean)
+        assert shaky.high - shaky.low > 1.2 * (steady.high - steady.low)
+
+
+def test_an_answer_counts_what_it_is_based_on():
+    waiting = Trial(number=3, proposal=a_proposal())
+    failed = Trial(number=2, proposal=a_proposal()).failed("ValueError")
+
+    found = asked(baseline(0, 30), searched(1, 38, ranks=(4, 0)), failed, waiting)
+
+    assert (found.metric, found.validation_examples, found.trials) == ("accuracy", N, 3)
+    assert (found.searched.name, found.baseline.name) == (
+        "lora@attention.query 4 in blocks 0",
+        "plain LoRA",
+    )
+    assert (found.searched.parameters, found.baseline.parameters) == (64, 32)
+
+
+def test_the_same_trials_give_the_same_answer():
+    trials = baseline(0, 30), searched(1, 33), final(2, 1, 32), final(3, 0, 30)
+
+    assert asked(*trials) == asked(*trials)
+
+
+def test_the_bootstrap_depends_on_the_seed_alone():
+    """Squares of forty different numbers: resampled means hardly ever fall together."""
+    runs = [np.linspace(0, 1, N), np.linspace(0, 2, N)]
+
+    first, again, other = (
+        bootstrap(runs, TRUTH, lambda truth, made: float(np.mean((truth - made) ** 2)), seed)
+        for seed in (0, 0, 1)
+    )
+
+    assert first == again != other
+    assert first.mean == other.mean
+
+
+def test_predictions_of_a_regression_are_read_as_numbers():
+    study = a_study(task=replace(TASK, kind="regression", metric="spearman", labels=()))
+    values = TRUTH.astype("<f4") + 0.25
+    trial = searched(0, 30)
+    trial = trial.done(replace(trial.measurement, predictions=values.tobytes()))
+
+    found = answer(study, [trial], TRUTH, lambda truth, made: -float(np.abs(truth - made).mean()))
+
+    assert found.searched.score == Interval(mean=-0.25, low=-0.25, high=-0.25)
+
+
+@pytest.mark.parametrize(
+    ("trials", "why"),
+    [
+        ([], r"no trial was run: raise --trials or --time"),
+        (
+            [
+                Trial(number=0, proposal=a_proposal()).failed("ValueError: shapes differ"),
+                Trial(number=1, proposal=a_proposal()).out_of_memory("MemoryError"),
+            ],
+            "all 2 trials failed, the first with: ValueError: shapes differ",
+        ),
+    ],
+)
+def test_a_study_without_a_measurement_has_no_answer_and_says_why(trials, why):
+    with pytest.raises(StudyError, match=rf"study {STUDY.id} has no answer: {why}"):
+        answer(STUDY, trials, TRUTH, accuracy)
+
+
+def test_the_bootstrap_has_the_width_of_the_binomial():
+    """75% of 400 examples: 1.96 standard deviations are 0.0424, resampled to about a tenth."""
+    truth = np.zeros(400)
+    predictions = np.repeat([0.0, 1.0], [300, 100])
+
+    interval = bootstrap([predictions], truth, accuracy, seed=0)
+
+    assert interval.mean == 0.75
+    assert interval.high - interval.low == pytest.approx(2 * 0.0424, rel=0.1)
+
+
+@pytest.mark.slow
+def test_intervals_cover_the_true_score_about_as_often_as_they_say():
+    """300 validation splits of 100 examples that a model gets right four times in five.
+
+    The percentile bootstrap of 100 examples covers a little less than 95%; four standard
+    deviations of 300 trials at 94% are 5.5 points.
+    """
+    rng, truth = np.random.default_rng(0), np.zeros(100)
+    covered = 0
+    for seed in range(300):
+        wrong = (rng.random(100) < 0.2).astype(float)
+        interval = bootstrap([wrong], truth, accuracy, seed)
+        covered += interval.low <= 0.8 <= interval.high
+
+    assert 0.885 < covered / 300 < 0.995
