@@ -1,8 +1,8 @@
-"""Tiny models with random weights and data that they can learn, written to disk as users have them."""
+"""Tiny models with random weights, and data that they can learn, on disk as users have them."""
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from transformers import (
 
 from autopeft.backbone import Backbone
 from autopeft.budget import Budget
-from autopeft.search_spaces.catalog import METHODS
+from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.search_spaces.reading import read_space
 from autopeft.study import DataFiles, Study, Task, Where
 from autopeft.training.data import read_task
 from autopeft.training.pretrained import ModelFiles, find_model, load_backbone, read_backbone
-from autopeft.trial import Proposal, Recipe, Trial
+from autopeft.training.trainer import Trainer
+from autopeft.trial import Fidelity, Proposal, Recipe, Trial
 
 # Models of this size gain nothing from a second thread, and lose much to a busy neighbour.
 torch.set_num_threads(1)
@@ -40,6 +41,8 @@ PLAIN = tuple(f"plain{number}" for number in range(12))
 GOOD = tuple(f"good{number}" for number in range(4))
 BAD = tuple(f"bad{number}" for number in range(4))
 WORDS = (*SPECIAL, *PLAIN, *GOOD, *BAD)
+FEW = {"lora@attention.query": 2, "serial_adapter@ffn.norm": 2, "prefix@attention.prefix": 2}
+MANY = FEW | {"parallel_adapter@ffn": 3, "bitfit@block": 1, "lora@ffn.output": 2}
 SCALES = {name: method.scale for name, method in METHODS.items() if method.scale is not None}
 
 
@@ -187,6 +190,31 @@ def task_of(data: DataFiles, **changes: Any) -> Task:
     return read_task(data, **({"text": "text", "label": "label", "head": "mean"} | changes))
 
 
+class Bench:
+    """A trainer with the backbone that it was opened on."""
+
+    def __init__(
+        self, model: str | Path, data: DataFiles, *, test: bool = False, **task: Any
+    ) -> None:
+        self.where = Where(model=str(model), data=data)
+        self.task = task_of(data, **task)
+        self.backbone = read_backbone(find_model(self.where.model))
+        self.slots = slots_of(self.backbone)
+        self.trainer = Trainer.open(self.task, self.backbone, self.where, test=test, threads=1)
+
+    def table(self, sizes):
+        return table(self.slots, self.backbone.blocks, sizes)
+
+    def tuned(self, sizes=FEW, *, seed=0, **recipe):
+        return self.trainer.tuned(self.slots, self.table(sizes), recipe_of(**recipe), seed)
+
+    def run(self, sizes=FEW, *, seed=0, fidelity=Fidelity(), **recipe):  # noqa: B008  # frozen
+        """Train a configuration and return its measurement."""
+        with self.tuned(sizes, seed=seed, **recipe) as tuned:
+            *_, measured = self.trainer.measure(tuned, seed, fidelity)
+        return replace(measured, seconds=0.0)
+
+
 def study_on(model: str, data: DataFiles, recipe: Recipe, **task: Any) -> Study:
     """Describe a study of the whole catalog's space."""
     backbone = read_backbone(find_model(model))
@@ -222,4 +250,3 @@ def trial_of(configuration: Configuration, recipe: Recipe, **changes: Any) -> Tr
     number = changes.pop("number", 1)
     proposal = Proposal(configuration=configuration, recipe=recipe, **({"seed": 0} | changes))
     return Trial(number=number, proposal=proposal).started()
-

@@ -5,16 +5,15 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from typing import TYPE_CHECKING, Any, Self
 
 from autopeft.records import to_json
 from autopeft.search_spaces.configuration import Slot
 from autopeft.study import Study
 from autopeft.trial import Purpose, Trial
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 _WIDEST = 58
 
@@ -26,6 +25,9 @@ def show_json(document: Any) -> None:
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a table to standard output; numbers stand right."""
+    from rich.console import Console
+    from rich.table import Table
+
     rows = [[str(cell) for cell in row] for row in rows]
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for i, column in enumerate(columns):
@@ -62,6 +64,9 @@ class SearchProgress:
     """Follows a search: a bar on a terminal, a line for every event elsewhere."""
 
     def __init__(self, study: Study, planned: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
         self._slots = study.space.slots
         self._metric = study.task.metric
         self._planned = planned

@@ -12,9 +12,6 @@ from autopeft.cli import options as opt
 from autopeft.cli.console import say, show_json, show_table, show_trials, trial_json
 from autopeft.errors import AutopeftError
 from autopeft.records import to_json
-from autopeft.search_spaces.catalog import METHODS
-from autopeft.search_spaces.reading import known_spaces
-from autopeft.settings import settings
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A study's id, the start of it, or 'latest'.")
@@ -24,6 +21,7 @@ _PACKAGES = ("torch", "transformers", "datasets", "optuna", "sqlalchemy", "ray",
 
 def studies(store: opt.StoreOption = None, as_json: opt.JsonOption = False) -> None:
     """List the studies in the store, the most recently used first."""
+    from autopeft.settings import settings
     from autopeft.wiring import store_of
 
     opened = store_of(settings(store=store).store_url)
@@ -57,6 +55,7 @@ def trials(
     study: StudyArgument, store: opt.StoreOption = None, as_json: opt.JsonOption = False
 ) -> None:
     """List the trials of a study."""
+    from autopeft.settings import settings
     from autopeft.wiring import store_of
 
     opened = store_of(settings(store=store).store_url)
@@ -73,6 +72,7 @@ def show(
 ) -> None:
     """Show what a study asks and what it has found."""
     from autopeft.report import report
+    from autopeft.settings import settings
     from autopeft.wiring import store_of
 
     opened = store_of(settings(store=store).store_url)
@@ -94,6 +94,8 @@ def show(
 
 def spaces(as_json: opt.JsonOption = False) -> None:
     """List the search spaces."""
+    from autopeft.search_spaces.reading import known_spaces
+
     found = known_spaces()
     if as_json:
         show_json(
@@ -110,6 +112,8 @@ def spaces(as_json: opt.JsonOption = False) -> None:
 
 def methods(as_json: opt.JsonOption = False) -> None:
     """List the methods."""
+    from autopeft.search_spaces.catalog import METHODS
+
     if as_json:
         show_json(
             [
@@ -142,6 +146,8 @@ def doctor(
     as_json: opt.JsonOption = False,
 ) -> None:
     """Tell what is installed, which devices there are, and which model and data are in reach."""
+    from autopeft.settings import settings
+
     chosen = settings(model=model, data=data, store=store)
     rows = [("python", "ok", platform.python_version())]
     rows += [_package(name) for name in _PACKAGES]

@@ -2,15 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autopeft.errors import OptionError
-from autopeft.settings import settings
 from autopeft.study import DataFiles, Head, Metric, TaskKind
 from autopeft.trial import Precision
-from autopeft.wiring import Request
+
+if TYPE_CHECKING:
+    from autopeft.wiring import Request
 
 ModelOption = Annotated[
     str | None,
@@ -115,8 +116,11 @@ def request_of(
     metric: Metric | None,
     head: Head | None,
     precision: Precision | None,
-) -> Request:
+) -> "Request":
     """Gather what decides a study from options and settings."""
+    from autopeft.settings import settings
+    from autopeft.wiring import Request
+
     chosen = settings(
         budget=budget, space=space, strategy=strategy, seed=seed, epochs=epochs, finals=finals
     )
@@ -146,6 +150,8 @@ def data_of(data: str | None, validation: str | None, test: str | None) -> DataF
     Raises:
         OptionError: No data is named anywhere.
     """
+    from autopeft.settings import settings
+
     named = settings(data=data).data
     if named is None:
         raise OptionError("no data is named: add --data FILE (CSV, TSV, JSONL or Parquet)")
@@ -158,6 +164,8 @@ def model_of(model: str | None) -> str:
     Raises:
         OptionError: No model is named anywhere.
     """
+    from autopeft.settings import settings
+
     named = settings(model=model).model
     if named is None:
         raise OptionError(
@@ -179,4 +187,6 @@ def count_of(name: str, value: int, least: int) -> int:
 
 def folder_of(out: str | None, study_id: str) -> Path:
     """Choose the directory for the results of a study."""
+    from autopeft.settings import settings
+
     return Path(settings(out=out).out or Path("autopeft-runs") / study_id)

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from autopeft.cli import options as opt
 from autopeft.cli.console import note, say, show_json
@@ -16,7 +14,6 @@ from autopeft.files import writable_folder, write_json, write_text
 from autopeft.plan import Plan
 from autopeft.plan import schema as plan_schema
 from autopeft.records import to_json
-from autopeft.settings import settings
 from autopeft.study import Where
 
 _TELL_EVERY = 0.1
@@ -34,6 +31,7 @@ def export(
         StudyError: The study has no answer yet.
     """
     from autopeft.report import report
+    from autopeft.settings import settings
     from autopeft.wiring import store_of
 
     opened = store_of(settings(store=store).store_url)
@@ -67,6 +65,9 @@ def train(
 
     Model and data are the plan's own unless others are named.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     from autopeft.training.production import Outcome
     from autopeft.training.production import train as train_plan
 

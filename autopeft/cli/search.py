@@ -16,7 +16,6 @@ from autopeft.cli.console import (
 )
 from autopeft.files import writable_folder, write_json, write_text
 from autopeft.records import to_json
-from autopeft.settings import settings
 from autopeft.study import Limits, Study
 
 _INTERRUPTED = 130
@@ -56,6 +55,7 @@ def search(
     """
     from autopeft import wiring
     from autopeft.report import report
+    from autopeft.settings import settings
 
     chosen = settings(trials=trials, time=time, executor=executor, workers=workers, store=store)
     limits = Limits(
@@ -147,6 +147,7 @@ def estimate(
 ) -> None:
     """Tell what a search would cost, without training anything."""
     from autopeft import wiring
+    from autopeft.settings import settings
 
     chosen = settings(trials=trials)
     study = wiring.study_of(

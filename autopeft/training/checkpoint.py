@@ -44,10 +44,10 @@ def load(tuned: Tuned, file: Path) -> None:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:
         raise PlanError(f"cannot read the weights in {file}: {error}") from None
-    head = {name: tensors.pop(name, None) for name in (f"{_HEAD}weight", f"{_HEAD}bias")}
-    weight, bias = head.values()
-    if weight is None or bias is None or weight.shape != tuned.model.weight.shape:
+    head = {f"{_HEAD}weight": tuned.model.weight, f"{_HEAD}bias": tuned.model.bias}
+    found = {name: tensors.pop(name) for name in head if name in tensors}
+    if {n: v.shape for n, v in found.items()} != {n: v.shape for n, v in head.items()}:
         raise PlanError(f"{file} holds no head for this task: it was trained for another one")
     tuned.injection.load(tensors)
-    tuned.model.weight.data.copy_(weight)
-    tuned.model.bias.data.copy_(bias)
+    for name, parameter in head.items():
+        parameter.data.copy_(found[name])

@@ -21,7 +21,7 @@ from autopeft.search_spaces.catalog import BASELINES, fill, slots_of
 from autopeft.study import Task, Where
 from autopeft.training.batches import Batch, Encoded, collate, encode
 from autopeft.training.data import load_parts
-from autopeft.training.loop import steps_of
+from autopeft.training.loop import dropout, steps_of
 from autopeft.training.pretrained import find_model, load_tokenizer
 from autopeft.training.tasks import TaskModel
 from autopeft.trial import Recipe
@@ -93,7 +93,10 @@ def _one_block(
     if lora is None:
         raise ValueError("a rank of 8 always fits into its own count")
     generator = torch.Generator().manual_seed(0)
-    with injected(model, single, slots, lora, recipe.scales, generator):
+    with (
+        dropout(model, recipe.dropout),
+        injected(model, single, slots, lora, recipe.scales, generator),
+    ):
         yield TaskModel(model, task, train, generator)
 
 

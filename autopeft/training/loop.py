@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -80,6 +81,20 @@ def predict(model: TaskModel, part: Encoded, recipe: Recipe) -> tuple[NDArray[np
     for rows, values in pieces:
         found[rows] = values.numpy()
     return found, total / len(part)
+
+
+@contextmanager
+def dropout(model: nn.Module, probability: float) -> Iterator[None]:
+    """Set the probability of all dropout layers for the time of a ``with`` block."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    before = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = probability
+    try:
+        yield
+    finally:
+        for layer, p in zip(layers, before, strict=True):
+            layer.p = p
 
 
 def _optimizer(

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from autopeft.backbone import Backbone
 from autopeft.errors import BackboneError
@@ -18,7 +17,7 @@ from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.study import Task, Where
 from autopeft.training.batches import Encoded, encode
 from autopeft.training.data import load_parts
-from autopeft.training.loop import fit, predict, steps_of
+from autopeft.training.loop import dropout, fit, predict, steps_of
 from autopeft.training.metrics import METRICS
 from autopeft.training.pretrained import find_model, load_backbone, load_tokenizer
 from autopeft.training.splits import PartName
@@ -81,7 +80,7 @@ class Trainer:
         """Put a configuration and a fresh head in place for the time of a ``with`` block."""
         generator = torch.Generator().manual_seed(seed)
         with (
-            _dropout(self._model, recipe.dropout),
+            dropout(self._model, recipe.dropout),
             injected(
                 self._model, self._backbone, slots, configuration, recipe.scales, generator
             ) as injection,
@@ -115,17 +114,3 @@ class Trainer:
             seconds=time.perf_counter() - began,
             predictions=predictions.tobytes(),
         )
-
-
-@contextmanager
-def _dropout(model: nn.Module, probability: float) -> Iterator[None]:
-    """Set the probability of all dropout layers for the time of a ``with`` block."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
-    before = [layer.p for layer in layers]
-    for layer in layers:
-        layer.p = probability
-    try:
-        yield
-    finally:
-        for layer, p in zip(layers, before, strict=True):
-            layer.p = p

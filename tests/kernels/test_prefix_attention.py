@@ -1,4 +1,4 @@
-"""Prefix attention: the definition against sums written out, the fast way against the definition."""
+"""Prefix attention: its definition against sums written out, the fast way against it."""
 
 import math
 
@@ -49,9 +49,7 @@ def test_the_definition_is_the_softmax_written_out(prefixed, masked):
 
     for b, h, t in torch.cartesian_prod(*map(torch.arange, (B, H, T))).tolist():
         pairs = [
-            (key[b, h, s], value[b, h, s])
-            for s in range(S)
-            if mask is None or mask[b, 0, t, s]
+            (key[b, h, s], value[b, h, s]) for s in range(S) if mask is None or mask[b, 0, t, s]
         ]
         if prefix:
             part = slice(h * K, (h + 1) * K)
@@ -117,9 +115,7 @@ def test_what_the_mask_hides_has_no_influence(module):
     mask = torch.ones(2, 1, 7, 5, dtype=torch.bool)
     mask[..., 3:] = False
     with torch.no_grad():
-        expected = module.prefix_attention(
-            query, key[:, :, :3], value[:, :, :3], prefix, None, 0.4
-        )
+        expected = module.prefix_attention(query, key[:, :, :3], value[:, :, :3], prefix, None, 0.4)
         key[:, :, 3:], value[:, :, 3:] = 1e4, 1e4
         found = module.prefix_attention(query, key, value, prefix, mask, 0.4)
 

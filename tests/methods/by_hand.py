@@ -66,10 +66,12 @@ class Block:
             return torch.zeros(())
         a = self.trained[slot]
         hidden = torch.clamp(x @ a["down"].T + a["down_bias"], min=0)
-        return self.scales[slot.split("@")[0]] * (hidden @ a["up"] + a["up_bias"])
+        return self.scales[slot.split("@", maxsplit=1)[0]] * (hidden @ a["up"] + a["up_bias"])
 
     def attention(self, x_BTD: Tensor, seen_BS: Tensor) -> Tensor:
-        query, key, value = (self.linear(f"attention.{n}", x_BTD) for n in ("query", "key", "value"))
+        query, key, value = (
+            self.linear(f"attention.{n}", x_BTD) for n in ("query", "key", "value")
+        )
         if prefix := self.trained.get("prefix@attention.prefix"):
             batch, length = len(x_BTD), len(prefix["keys"])
             key = torch.cat([prefix["keys"].expand(batch, -1, -1), key], 1)

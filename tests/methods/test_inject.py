@@ -60,9 +60,8 @@ def shake(injection):
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, value in injection.state().items():
-            value += 0.1 * torch.randn(value.shape, generator=generator)
-            if name.endswith("down_bias"):
-                value += 5
+            upwards = 5 if name.endswith("down_bias") else 0
+            value.add_(0.1 * torch.randn(value.shape, generator=generator) + upwards)
 
 
 def output(small):
@@ -230,7 +229,10 @@ LORA = {"lora@attention.query": 2}
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda state: state.pop("1/lora@attention.query/up"), "it lacks '1/lora@attention.query/up'"),
+        (
+            lambda state: state.pop("1/lora@attention.query/up"),
+            "it lacks '1/lora@attention.query/up'",
+        ),
         (
             lambda state: state.update({"2/lora@attention.query/up": torch.zeros(2, 32)}),
             "it has an unknown '2/lora@attention.query/up'",

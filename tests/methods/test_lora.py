@@ -42,8 +42,8 @@ def output_of_peft(folder, state, inputs):
             block, slot, factor = name.split("/")
             place = slot.removeprefix("lora@attention.")
             path = f"base_model.model.encoder.layer.{block}.attention.self.{place}"
-            matrix, value = ("A", value) if factor == "down" else ("B", value.T)
-            parameters[f"{path}.lora_{matrix}.default.weight"].copy_(value)
+            matrix, theirs = ("A", value) if factor == "down" else ("B", value.T)
+            parameters[f"{path}.lora_{matrix}.default.weight"].copy_(theirs)
         return model(**inputs).last_hidden_state
 
 

@@ -47,7 +47,10 @@ def test_the_generator_alone_decides_the_order():
 
 
 def test_the_second_epoch_has_another_order_than_the_first():
-    data, rng = encoded(np.random.default_rng(1).integers(1, 40, size=500)), np.random.default_rng(5)
+    data, rng = (
+        encoded(np.random.default_rng(1).integers(1, 40, size=500)),
+        np.random.default_rng(5),
+    )
 
     first, second = (np.concatenate(list(training_batches(data, 8, rng))) for _ in range(2))
 

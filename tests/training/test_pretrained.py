@@ -52,7 +52,9 @@ class TestFinding:
     def test_a_missing_configuration_is_named(self, folder):
         (folder / "config.json").unlink()
 
-        with pytest.raises(BackboneError, match="has no config.json; give a directory that save_"):
+        with pytest.raises(
+            BackboneError, match=r"has no config\.json; give a directory that save_"
+        ):
             find_model(str(folder))
 
     @pytest.mark.parametrize("text", ["{", "[]", '"bert"', "{}", "null", "\xff"])
@@ -65,18 +67,19 @@ class TestFinding:
     def test_missing_weights_are_named(self, folder):
         (folder / "model.safetensors").unlink()
 
-        with pytest.raises(BackboneError, match="has no weights: .* holds no"):
+        with pytest.raises(BackboneError, match=r"has no weights: .* holds no"):
             find_model(str(folder))
 
     def test_a_missing_tokenizer_is_named(self, folder):
         for file in folder.glob("tokenizer*"):
             file.unlink()
 
-        with pytest.raises(BackboneError, match="has no tokenizer: .* save the tokenizer into"):
+        with pytest.raises(BackboneError, match=r"has no tokenizer: .* save the tokenizer into"):
             find_model(str(folder))
 
     @pytest.mark.parametrize(
-        "reference", ["/no/such/folder", "./none", "~/no-such-folder-here", "~nobody-at-all/x", "a/b/c", "a b"]
+        "reference",
+        ["/no/such/folder", "./none", "~/no-such-folder-here", "~nobody-at-all/x", "a/b/c", "a b"],
     )
     def test_a_path_that_does_not_exist_is_named(self, reference):
         with pytest.raises(BackboneError, match=f"no model directory '{re.escape(reference)}'"):
@@ -85,7 +88,7 @@ class TestFinding:
     def test_a_file_is_no_model(self, folder, monkeypatch):
         monkeypatch.chdir(folder)
 
-        with pytest.raises(BackboneError, match="there is no model directory 'config.json'"):
+        with pytest.raises(BackboneError, match=r"there is no model directory 'config\.json'"):
             find_model("config.json")
 
     @pytest.mark.parametrize("reference", ["no-such-model-0f3a", "no-one/no-such-model-0f3a"])
@@ -139,7 +142,9 @@ class TestShape:
 
         assert (found.parameters, found.sites) == (expected.parameters, expected.sites)
 
-    @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "tokenizer_config.json"])
+    @pytest.mark.parametrize(
+        "file", ["model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    )
     def test_the_digest_follows_every_byte_that_decides_a_result(self, folder, tmp_path, file):
         copy = shutil.copytree(folder, tmp_path / "copy")
         before = read_backbone(find_model(str(folder))).digest
@@ -165,19 +170,26 @@ class TestShape:
 
     @pytest.mark.parametrize(
         "change",
-        [{"hidden_size": 33}, {"hidden_size": "wide"}, {"num_attention_heads": 0}, {"hidden_act": "?"}],
+        [
+            {"hidden_size": 33},
+            {"hidden_size": "wide"},
+            {"num_attention_heads": 0},
+            {"hidden_act": "?"},
+        ],
         ids=str,
     )
     def test_a_configuration_that_contradicts_itself_is_named(self, folder, change):
         rewrite(folder / "config.json", **change)
 
-        with pytest.raises(BackboneError, match="cannot read the configuration of '.*tiny'"):
+        with pytest.raises(BackboneError, match=r"cannot read the configuration of '.*tiny'"):
             read_backbone(find_model(str(folder)))
 
     def test_a_model_without_blocks_lacks_the_first_site(self, folder):
         rewrite(folder / "config.json", num_hidden_layers=0)
 
-        with pytest.raises(BackboneError, match="has no attention.query at 'encoder.layer.0.atten"):
+        with pytest.raises(
+            BackboneError, match=r"has no attention\.query at 'encoder\.layer\.0\.atten"
+        ):
             read_backbone(find_model(str(folder)))
 
 
@@ -204,7 +216,7 @@ class TestLoading:
         content = (folder / "model.safetensors").read_bytes()
         (folder / "model.safetensors").write_bytes(content[: int(share * len(content))])
 
-        with pytest.raises(BackboneError, match="cannot load the weights of .* complete"):
+        with pytest.raises(BackboneError, match=r"cannot load the weights of .* complete"):
             load_backbone(find_model(str(folder)))
 
     def test_weights_of_another_width_are_named(self, folder):

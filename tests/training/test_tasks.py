@@ -12,7 +12,9 @@ from autopeft.training.batches import Batch, Encoded
 from autopeft.training.tasks import TaskModel
 from tests.models import padded_inputs, tiny
 
-HIDDEN = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [50.0, 60.0]], [[5.0, 6.0], [7.0, 8.0], [9.0, 1.0]]])
+HIDDEN = torch.tensor(
+    [[[1.0, 2.0], [3.0, 4.0], [50.0, 60.0]], [[5.0, 6.0], [7.0, 8.0], [9.0, 1.0]]]
+)
 MASK = torch.tensor([[1, 1, 0], [1, 1, 1]])
 
 
@@ -73,12 +75,16 @@ def test_heads_on_a_real_backbone_take_the_same_vectors(tmp_path):
     with torch.no_grad():
         out = small.model(**inputs)
         expected = {
-            "mean": torch.stack([out.last_hidden_state[i, :n].mean(0) for i, n in enumerate((9, 6, 3))]),
+            "mean": torch.stack(
+                [out.last_hidden_state[i, :n].mean(0) for i, n in enumerate((9, 6, 3))]
+            ),
             "cls": out.last_hidden_state[:, 0],
             "pooler": out.pooler_output,
         }
         for head, vectors in expected.items():
-            tasked = TaskModel(small.model, task(head), part(0, 1), torch.Generator().manual_seed(0))
+            tasked = TaskModel(
+                small.model, task(head), part(0, 1), torch.Generator().manual_seed(0)
+            )
             found = tasked(inputs)
             torch.testing.assert_close(found, vectors @ tasked.weight.T, rtol=1e-5, atol=1e-6)
 

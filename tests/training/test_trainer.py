@@ -8,49 +8,23 @@ import pytest
 import torch
 
 from autopeft.errors import BackboneError, DataError
-from autopeft.search_spaces.catalog import slots_of
-from autopeft.study import Where
 from autopeft.training.loop import DivergedError
-from autopeft.training.pretrained import find_model, read_backbone
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity, Measurement
 from tests.models import (
     FAMILIES,
+    FEW,
+    MANY,
     MINILM,
+    Bench,
     degrees,
     opinions,
     pairs,
     recipe_of,
     save_tiny,
     sentiment_rows,
-    table,
-    task_of,
     write_rows,
 )
-
-FEW = {"lora@attention.query": 2, "serial_adapter@ffn.norm": 2, "prefix@attention.prefix": 2}
-MANY = FEW | {"parallel_adapter@ffn": 3, "bitfit@block": 1, "lora@ffn.output": 2}
-
-
-class Bench:
-    """A trainer with the backbone that it was opened on."""
-
-    def __init__(self, model, data, *, test=False, **task):
-        self.where = Where(model=str(model), data=data)
-        self.task = task_of(data, **task)
-        self.backbone = read_backbone(find_model(self.where.model))
-        self.slots = slots_of(self.backbone)
-        self.trainer = Trainer.open(self.task, self.backbone, self.where, test=test, threads=1)
-
-    def table(self, sizes):
-        return table(self.slots, self.backbone.blocks, sizes)
-
-    def run(self, sizes=FEW, *, seed=0, fidelity=Fidelity(), **recipe):  # noqa: B008  # frozen
-        """Train a configuration and return its measurement."""
-        recipe = recipe_of(**recipe)
-        with self.trainer.tuned(self.slots, self.table(sizes), recipe, seed) as tuned:
-            *_, measured = self.trainer.measure(tuned, seed, fidelity)
-        return replace(measured, seconds=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +58,9 @@ def test_trials_leave_nothing_behind_for_those_after_them(tiny_bench):
         alone.append(bench.run(sizes, dropout=0.1))
 
     for index in (2, 0, 4, 1, 3, 0, 2):
-        with suppress(ZeroDivisionError):
-            self_stopped = tiny_bench.trainer.tuned(
-                tiny_bench.slots, tiny_bench.table(MANY), recipe_of(dropout=0.4), 0
-            )
-            with self_stopped as tuned:
-                next(tiny_bench.trainer.measure(tuned, 0, Fidelity()))
-                raise ZeroDivisionError
+        with suppress(ZeroDivisionError), tiny_bench.tuned(MANY, dropout=0.4) as tuned:
+            next(tiny_bench.trainer.measure(tuned, 0, Fidelity()))
+            raise ZeroDivisionError
         assert tiny_bench.run(configurations[index], dropout=0.1) == alone[index]
 
 
@@ -130,8 +100,7 @@ def test_a_share_of_the_fidelity_is_a_share_of_the_steps(tiny_bench, share, step
 
 
 def test_progress_rises_to_one_and_the_measurement_comes_last(tiny_bench):
-    recipe = recipe_of(epochs=2)
-    with tiny_bench.trainer.tuned(tiny_bench.slots, tiny_bench.table(FEW), recipe, 0) as tuned:
+    with tiny_bench.tuned(epochs=2) as tuned:
         *progress, measured = tiny_bench.trainer.measure(tuned, 0, Fidelity())
 
     assert progress == [step / 6 for step in range(1, 7)]
@@ -146,8 +115,7 @@ def test_dropout_is_that_of_the_recipe_for_the_time_of_the_trial(tiny_bench):
         return [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)]
 
     before = dropouts()
-    recipe = recipe_of(dropout=0.37)
-    with tiny_bench.trainer.tuned(tiny_bench.slots, tiny_bench.table({}), recipe, 0):
+    with tiny_bench.tuned(dropout=0.37):
         assert set(dropouts()) == {0.37}
     assert dropouts() == before
     assert set(before) == {0.1}
@@ -168,7 +136,7 @@ def test_every_architecture_learns_with_every_method(tmp_path, family):
     rates = dict.fromkeys(("lora", "serial_adapter", "parallel_adapter", "prefix", "bitfit"), 5e-3)
 
     begun = bench.run(MANY, fidelity=Fidelity(share=0.01), learning_rates=rates)
-    measured = bench.run(MANY, epochs=12, learning_rates=rates, head_learning_rate=1e-2)
+    measured = bench.run(MANY, epochs=8, learning_rates=rates, head_learning_rate=2e-2)
 
     assert measured.score >= 0.8
     assert measured.loss < 0.8 * begun.loss
@@ -182,9 +150,9 @@ def test_pairs_are_learned_from_their_second_text(tmp_path, family):
 
     measured = bench.run(
         {"lora@ffn.input": 4, "lora@attention.value": 4},
-        epochs=12,
+        epochs=8,
         learning_rates={"lora": 1e-2},
-        head_learning_rate=1e-2,
+        head_learning_rate=2e-2,
     )
 
     assert measured.score >= 0.8
@@ -198,7 +166,7 @@ def test_numbers_are_learned_in_their_own_scale(tmp_path):
     rates = {"learning_rates": {"lora": 1e-2}, "head_learning_rate": 1e-2}
 
     begun = bench.run(sizes, fidelity=Fidelity(share=0.01), **rates)
-    measured = bench.run(sizes, epochs=15, **rates)
+    measured = bench.run(sizes, epochs=10, **rates)
 
     predictions = np.frombuffer(measured.predictions, "<f4")
     truth = bench.trainer.parts["validation"].labels
@@ -253,9 +221,12 @@ def test_a_pooler_that_the_model_has_is_used(tiny_bench):
 
 
 def test_a_real_model_learns_a_real_task(real_bench):
-    """72 rows, four epochs: the baseline is the larger class."""
+    """72 rows, two epochs: chance is the share of the larger class."""
     measured = real_bench.run(
-        {"lora@attention.query": 8, "lora@attention.value": 8}, epochs=4, batch_size=8
+        {"lora@attention.query": 8, "lora@attention.value": 8},
+        epochs=2,
+        batch_size=8,
+        head_learning_rate=1e-2,
     )
 
     truth = real_bench.trainer.parts["validation"].labels

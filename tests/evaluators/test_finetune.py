@@ -1,0 +1,188 @@
+import pickle
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from autopeft.evaluators.finetune import FinetuneEvaluator
+from autopeft.executors.inline import InlineExecutor
+from autopeft.trial import Fidelity, State
+from tests.models import (
+    FEW,
+    MANY,
+    MINILM,
+    opinions,
+    recipe_of,
+    save_tiny,
+    sentiment_rows,
+    study_on,
+    table,
+    trial_of,
+    write_rows,
+)
+
+TABLES = (FEW, MANY, {"bitfit@block": 1}, {"prefix@attention.prefix": 3}, {"lora@ffn.input": 2})
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    data = write_rows(folder / "data.csv", opinions(80))
+    return study_on(str(save_tiny(folder / "model")), data, recipe_of(dropout=0.1))
+
+
+def trials_of(study, sizes=TABLES, **changes):
+    return [
+        trial_of(
+            table(study.space.slots, study.backbone.blocks, row),
+            changes.get("recipe", study.recipe),
+            number=number,
+            seed=changes.get("seed", number),
+            fidelity=changes.get("fidelity", Fidelity()),
+        )
+        for number, row in enumerate(sizes, 1)
+    ]
+
+
+def outcomes(evaluator, trials):
+    """Return the ended trials by number, without the time they took."""
+    return {
+        trial.number: replace(
+            trial, measurement=trial.measurement and replace(trial.measurement, seconds=0.0)
+        )
+        for trial in evaluator.evaluate(trials)
+        if trial.ended
+    }
+
+
+def test_a_trial_is_measured_and_its_table_was_trained(study):
+    trial = trials_of(study, [MANY])[0]
+
+    *_, done = FinetuneEvaluator(study, threads=1).evaluate([trial])
+
+    assert (done.state, done.number, done.proposal) == (State.COMPLETE, 1, trial.proposal)
+    assert done.measurement.parameters == trial.proposal.configuration.parameters(study.space.slots)
+    assert len(np.frombuffer(done.measurement.predictions, "<i4")) == study.task.examples[1]
+
+
+def test_a_trial_reports_that_it_runs_before_anything_is_loaded(study):
+    evaluator = FinetuneEvaluator(study, threads=1)
+
+    first = next(evaluator.evaluate(trials_of(study)))
+
+    assert (first.state, first.progress) == (State.RUNNING, 0.0)
+    assert evaluator._trainer is None
+
+
+def test_progress_is_told_about_every_second(study, monkeypatch):
+    """With no time between, after every step."""
+    monkeypatch.setattr("autopeft.evaluators.finetune._PROGRESS_EVERY", 0.0)
+
+    events = list(FinetuneEvaluator(study, threads=1).evaluate(trials_of(study, [FEW])))
+
+    assert [event.progress for event in events] == [0.0, 1 / 3, 2 / 3, 1.0, 1.0]
+    assert [event.ended for event in events] == [False] * 4 + [True]
+
+
+def test_trials_give_in_any_order_what_they_give_alone(study):
+    """No trial leaves anything behind, on one evaluator or on many."""
+    trials = trials_of(study)
+    alone = {}
+    for trial in trials:
+        alone |= outcomes(FinetuneEvaluator(study, threads=1), [trial])
+
+    shared = FinetuneEvaluator(study, threads=1)
+    for seed in range(3):
+        shuffled = random.Random(seed).sample(trials, len(trials))  # no secret
+        assert outcomes(shared, shuffled) == alone
+
+
+def test_another_seed_gives_another_measurement(study):
+    evaluator = FinetuneEvaluator(study, threads=1)
+
+    first, second = (
+        outcomes(evaluator, trials_of(study, [MANY], seed=seed))[1].measurement for seed in (1, 2)
+    )
+
+    assert first.loss != second.loss
+
+
+def test_it_travels_small_and_without_its_backbone(study):
+    evaluator = FinetuneEvaluator(study, threads=1)
+    expected = outcomes(evaluator, trials_of(study))
+    assert evaluator._trainer is not None
+
+    sent = pickle.dumps(evaluator)
+    arrived = pickle.loads(sent)  # our own bytes
+
+    assert len(sent) < 100_000
+    assert arrived._trainer is None
+    assert outcomes(arrived, trials_of(study)) == expected
+
+
+def test_the_backbone_is_loaded_once(study):
+    evaluator = FinetuneEvaluator(study, threads=1)
+    outcomes(evaluator, trials_of(study, [FEW]))
+    resident = evaluator._trainer
+
+    outcomes(evaluator, trials_of(study, [MANY]))
+
+    assert evaluator._trainer is resident
+
+
+def test_the_test_part_is_never_loaded(study):
+    evaluator = FinetuneEvaluator(study, threads=1)
+
+    outcomes(evaluator, trials_of(study, [FEW]))
+
+    assert set(evaluator._trainer.parts) == {"train", "validation"}
+    assert [len(part) for part in evaluator._trainer.parts.values()] == [48, 16]
+
+
+def test_a_trial_that_diverges_has_failed_and_the_next_one_is_not_harmed(study):
+    wild = recipe_of(learning_rates=dict.fromkeys(study.recipe.learning_rates, 1e18), epochs=40)
+    evaluator = FinetuneEvaluator(study, threads=1)
+    expected = outcomes(evaluator, trials_of(study, [FEW]))
+
+    failed = outcomes(evaluator, trials_of(study, [MANY], recipe=wild))[1]
+
+    assert failed.state is State.FAILED
+    assert failed.failure.startswith("diverged: the loss became ")
+    assert failed.measurement is None
+    assert outcomes(evaluator, trials_of(study, [FEW])) == expected
+
+
+def test_a_share_of_the_fidelity_trains_fewer_steps(study):
+    evaluator = FinetuneEvaluator(study, threads=1)
+
+    steps = [
+        outcomes(evaluator, trials_of(study, [FEW], fidelity=Fidelity(share=share)))[
+            1
+        ].measurement.steps
+        for share in (1.0, 0.4)
+    ]
+
+    assert steps == [3, 1]
+
+
+def test_a_real_model_is_measured_the_same_twice(tmp_path):
+    """One epoch on 120 rows of the demo data, through the executor that the command line uses."""
+    study = study_on(
+        MINILM,
+        write_rows(tmp_path / "data.csv", sentiment_rows(120)),
+        recipe_of(head_learning_rate=1e-2),
+    )
+    trials = trials_of(study, [MANY])
+    evaluator = FinetuneEvaluator(study, threads=1)
+
+    first, again = (
+        next(trial for trial in InlineExecutor().run(evaluator, iter(trials)) if trial.ended)
+        for _ in range(2)
+    )
+
+    assert first.state is State.COMPLETE
+    one, other = (replace(trial.measurement, seconds=0.0) for trial in (first, again))
+    assert one == other
+    assert one.score > 0.6
+    assert first.measurement.seconds > 0

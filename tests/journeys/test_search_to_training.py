@@ -1,0 +1,137 @@
+"""A newcomer's whole way: look, estimate, search, read, export, train."""
+
+import json
+
+import pytest
+
+from tests.journeys.commands import MODEL, autopeft, sample, search_words
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory):
+    """Run one small search and keep its folder and its output."""
+    folder = tmp_path_factory.mktemp("journey")
+    data = sample(folder)
+    words = search_words(data, "--trials", "5", "--finals", "1", "--out", "out")
+    return folder, data, words, autopeft(*words, cwd=folder)
+
+
+def test_a_search_ends_with_a_table_a_sentence_and_two_paths(journey):
+    """The answer names a configuration with its interval; progress went to standard error."""
+    folder, _, _, done = journey
+
+    assert done.returncode == 0, done.stderr
+    assert "95% interval" in done.stdout
+    assert "plain LoRA" in done.stdout
+    assert (folder / "out/plan.json").is_file()
+    assert (folder / "out/report.md").is_file()
+    assert "out/plan.json" in done.stdout
+    assert "trial   0 begins" in done.stderr
+    assert done.stderr.count("accuracy") == 1 + 7  # the headline, five trials and two finals
+
+
+def test_the_same_command_measures_nothing_twice(journey):
+    """A second run tells the same story from the store alone."""
+    folder, _, words, first = journey
+    again = autopeft(*words, cwd=folder)
+
+    assert again.returncode == 0
+    assert "7 trials are known from an earlier run" in again.stderr
+    assert "begins" not in again.stderr
+    assert again.stdout == first.stdout
+
+
+def test_no_trial_trains_more_than_the_budget_allows(journey):
+    """Every count lies under the ceiling, and what was trained is what was counted."""
+    folder, *_ = journey
+    listed = autopeft("trials", "latest", "--store", "sqlite:///store.db", "--json", cwd=folder)
+    shown = autopeft("show", "latest", "--store", "sqlite:///store.db", "--json", cwd=folder)
+    slots = json.loads(shown.stdout)["space"]["slots"]
+
+    for trial in json.loads(listed.stdout):
+        counted = sum(
+            slot["unit"] * size + slot["fixed"]
+            for row in trial["proposal"]["configuration"]["sizes"]
+            for slot, size in zip(slots, row, strict=True)
+            if size
+        )
+        assert trial["measurement"]["parameters"] == counted <= 227_132
+
+
+def test_training_the_plan_gives_the_trial_again_and_a_test_score(journey):
+    """Same seed, same data, same threads: the validation score is reproduced exactly."""
+    folder, data, *_ = journey
+    words = ("train", "out/plan.json", "--data", data, "--threads", "1", "--out", "trained")
+    done = autopeft(*words, "--json", cwd=folder)
+    outcome = json.loads(done.stdout)
+
+    assert done.returncode == 0, done.stderr
+    assert outcome["same_data"]
+    assert outcome["validation"] == outcome["promised"]
+    assert outcome["test"]["low"] <= outcome["test"]["mean"] <= outcome["test"]["high"]
+    assert (folder / "trained/adapter.safetensors").is_file()
+
+
+def test_export_writes_the_plan_again(journey):
+    """The store alone is enough to have plan and report back."""
+    folder, *_ = journey
+    done = autopeft(
+        "export", "latest", "--store", "sqlite:///store.db", "--out", "again", cwd=folder
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (folder / "again/plan.json").read_text() == (folder / "out/plan.json").read_text()
+    assert (folder / "again/report.md").read_text() == (folder / "out/report.md").read_text()
+
+
+def test_more_trials_extend_the_study(journey):
+    """A larger number goes on where the smaller one ended, in the same study."""
+    folder, data, *_ = journey
+    more = search_words(data, "--trials", "6", "--finals", "1", "--out", "more", "--json")
+    done = autopeft(*more, cwd=folder)
+    document = json.loads(done.stdout)
+
+    assert done.returncode == 0, done.stderr
+    assert "known from an earlier run" in done.stderr
+    searched = [t for t in document["trials"] if t["proposal"]["purpose"] != "final"]
+    assert len(searched) == 6
+
+
+def test_studies_lists_what_was_searched(journey):
+    """The list names model, budget and best score."""
+    folder, *_ = journey
+    done = autopeft("studies", "--store", "sqlite:///store.db", "--json", cwd=folder)
+    (study,) = json.loads(done.stdout)
+
+    assert study["model"] == MODEL
+    assert study["answered"]
+    assert 0.5 < study["best"] <= 1.0
+
+
+def test_estimate_tells_ceiling_space_time_and_memory_without_training(journey):
+    """The same options give the study's own id and no trial."""
+    folder, data, *_ = journey
+    words = search_words(data, "--trials", "5", "--finals", "1")
+    kept = [w for i, w in enumerate(words[1:]) if not _of(words[1:], i, "--threads", "--store")]
+    done = autopeft("estimate", *kept, "--json", cwd=folder)
+    document = json.loads(done.stdout)
+
+    assert done.returncode == 0, done.stderr
+    assert document["ceiling"] == 227_132
+    assert document["trainings"] == 7
+    assert document["seconds_per_trial"] > 0
+    assert document["memory_bytes"] > 4 * 22_713_216
+
+
+def _of(words, index, *options):
+    return words[index] in options or (index > 0 and words[index - 1] in options)
+
+
+@pytest.mark.parametrize("what", ["spaces", "methods", "doctor", "schema"])
+def test_what_there_is_can_be_listed_as_json(what, tmp_path):
+    """Each list is one JSON document on standard output."""
+    words = (what,) if what == "schema" else (what, "--json")
+    done = autopeft(*words, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
