@@ -12,14 +12,16 @@ Genome = tuple[int, ...]
 def draw(space: SearchSpace, ceiling: int, rng: np.random.Generator) -> Genome:
     """Draw a non-empty genome within the ceiling.
 
-    Every gene is drawn uniformly, then the whole is shrunk until it fits: the space must hold a
-    configuration that does (see ``SearchSpace.must_fit``).
+    Every gene is drawn uniformly, then the whole is shrunk until it fits. Where nothing is left of
+    it, because the ceiling is close to the smallest configuration, one cell that fits is drawn.
+    The space must hold a configuration that fits (see ``SearchSpace.must_fit``).
     """
-    while True:
-        genome = [int(rng.integers(len(gene.choices))) for gene in space.genes]
-        fitted = shrink(space, genome, ceiling, rng)
-        if not space.decode(fitted).empty:
-            return fitted
+    genome = [int(rng.integers(len(gene.choices))) for gene in space.genes]
+    fitted = shrink(space, genome, ceiling, rng)
+    if not space.decode(fitted).empty:
+        return fitted
+    fitting = [g for g in space.simple_genomes() if space.parameters(g) <= ceiling]
+    return fitting[int(rng.integers(len(fitting)))]
 
 
 def shrink(

@@ -5,7 +5,7 @@ one cell, or of all the cells that are tied to it. Where a space has *switches*,
 block turns all of that block off.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -83,24 +83,27 @@ class SearchSpace:
         """Count what the configuration of a genome trains."""
         return self.decode(genome).parameters(self.slots)
 
-    def smallest(self) -> Configuration:
-        """Find the non-empty configuration with the fewest parameters."""
-        candidates = []
+    def simple_genomes(self) -> Iterator[tuple[int, ...]]:
+        """Yield the non-empty genomes in which one gene, in one block if blocks switch, is set.
+
+        The smallest configuration is among them, because whatever else is set only adds to it.
+        """
         switches: list[int | None] = [
-            i for i, gene in enumerate(self.genes) if gene.switches is not None
+            index for index, gene in enumerate(self.genes) if gene.switches is not None
         ]
         for index, gene in enumerate(self.genes):
-            if gene.switches is not None:
-                continue
-            genome = [0] * len(self.genes)
-            genome[index] = next(i for i, size in enumerate(gene.choices) if size)
-            for switch in switches or [None]:
-                row = list(genome)
-                if switch is not None:
-                    row[switch] = 1
-                candidates.append(self.decode(row))
-        filled = [candidate for candidate in candidates if not candidate.empty]
-        return min(filled, key=lambda candidate: candidate.parameters(self.slots))
+            for choice, size in enumerate(gene.choices):
+                for switch in switches or [None]:
+                    genome = [0] * len(self.genes)
+                    genome[index] = choice
+                    if switch is not None:
+                        genome[switch] = 1
+                    if size and gene.switches is None and not self.decode(genome).empty:
+                        yield tuple(genome)
+
+    def smallest(self) -> Configuration:
+        """Find the non-empty configuration with the fewest parameters."""
+        return self.decode(min(self.simple_genomes(), key=self.parameters))
 
     def largest(self) -> Configuration:
         """Build the configuration in which every gene takes its last choice."""

@@ -123,14 +123,3 @@ def test_a_document_that_only_the_schema_takes_for_a_plan_is_refused_too(monkeyp
         PlanError, match=r"this is no plan: at seed: Input should be a valid integer"
     ):
         Plan.from_json(edited("seed", "seven"))
-
-
-def test_of_several_faults_the_same_is_always_named():
-    document = without("seed") | {"colour": "red", "size": 3}
-    messages = set()
-    for keys in (list(document), list(reversed(document))):
-        with pytest.raises(PlanError) as refused:
-            Plan.from_json({key: document[key] for key in keys})
-        messages.add(str(refused.value).split("(")[0])
-
-    assert len(messages) == 1

@@ -77,10 +77,11 @@ class TestFinals:
     """The runs with fresh seeds that are still needed."""
 
     def test_each_finalist_is_run_with_as_many_seeds_as_the_study_says(self):
+        """Seed by seed, so that the finalists have equally many when time runs out."""
         trials = [baseline(0, 30), searched(1, 35)]
 
         assert [(p.of, p.seed, p.purpose) for p in finals(STUDY, trials)] == [
-            (of, seed, Purpose.FINAL) for of in (1, 0) for seed in (1, 2)
+            (of, seed, Purpose.FINAL) for seed in (1, 2) for of in (1, 0)
         ]
 
     @pytest.mark.parametrize("state", ["waiting", "running", "failed", "complete"])
@@ -95,7 +96,7 @@ class TestFinals:
 
         needed = finals(STUDY, [baseline(0, 30), searched(1, 35), known])
 
-        assert [(p.of, p.seed) for p in needed] == [(1, 2), (0, 1), (0, 2)]
+        assert [(p.of, p.seed) for p in needed] == [(0, 1), (1, 2), (0, 2)]
 
     def test_a_finalist_that_was_overtaken_leaves_its_finals_behind(self):
         trials = [searched(0, 30), final(1, 0, 30), final(2, 0, 30, seed=2), searched(3, 36)]

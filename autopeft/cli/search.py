@@ -1,5 +1,6 @@
 """The commands that search, and that tell beforehand what a search will cost."""
 
+from decimal import Decimal
 from typing import Any
 
 import typer
@@ -200,7 +201,7 @@ def _estimate_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     share = f"{ceiling / backbone:.3%}"
     return [
         ("ceiling", f"{ceiling:,} of the backbone's {backbone:,} parameters ({share})"),
-        ("space", f"{document['space']}, {document['configurations']:.3g} configurations"),
+        ("space", f"{document['space']}, {Decimal(document['configurations']):.3g} configurations"),
         ("smallest, largest", f"{document['smallest']:,} and {document['largest']:,} parameters"),
         (
             "a trial",

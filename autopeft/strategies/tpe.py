@@ -10,7 +10,7 @@ from collections.abc import Hashable
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.sampling import draw, shrink
@@ -19,7 +19,7 @@ from autopeft.study import Study
 from autopeft.trial import Proposal, Purpose, Trial
 
 _STARTUP = 6
-_MEMORY = 200
+_MOST = 96
 _TRIES = 20
 _RATE = "learning rate of "
 
@@ -28,8 +28,8 @@ class TpeStrategy:
     """Models good and bad trials apart, over all sizes and learning rates together.
 
     The proposal depends on the study's seed, on the trials told, and on how many were asked for.
-    It remembers the best and the latest trials, a few hundred in all, so that a proposal does not
-    become slower with every trial.
+    It learns from the best and the latest trials, so that a proposal does not become slower with
+    every trial.
     """
 
     def __init__(self, study: Study) -> None:
@@ -48,7 +48,7 @@ class TpeStrategy:
             _RATE + m: FloatDistribution(METHODS[m].rates.low, METHODS[m].rates.high, log=True)
             for m in methods
         }
-        self._known: dict[int, optuna.trial.FrozenTrial] = {}
+        self._advisor = _Advisor(self._distributions)
         self._own: set[Hashable] = set()
         self._all: set[Hashable] = set()
 
@@ -79,16 +79,17 @@ class TpeStrategy:
         for method in self._methods:  # the rate of an absent method made no difference: any will do
             rates = trial.proposal.recipe.learning_rates
             params[_RATE + method] = rates.get(method) or drawn_rate(method, rng)
-        self._known[trial.number] = create_trial(
+        learned = create_trial(
             state=TrialState.COMPLETE if trial.measurement else TrialState.PRUNED,
             value=trial.score if trial.measurement else None,
             params=params,
             distributions=self._distributions,
         )
+        self._advisor.learn(trial.number, learned)
 
     def _suggest(self, rng: np.random.Generator) -> Proposal:
         study = self._study
-        params = self._advised(int(rng.integers(2**31)))
+        params = self._advisor.advise(int(rng.integers(2**31)))
         genome = [int(params.get(gene.name, 0)) for gene in study.space.genes]
         fitted = study.space.decode(shrink(study.space, genome, study.ceiling, rng))
         if fitted.empty:  # under a tight ceiling most suggestions shrink to nothing
@@ -98,26 +99,54 @@ class TpeStrategy:
         recipe = with_rates(study.recipe, methods, rates)
         return Proposal(configuration=fitted, recipe=recipe, seed=study.seed)
 
-    def _advised(self, seed: int) -> dict[str, float]:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP)
-        advice = optuna.create_study(direction="maximize", sampler=sampler)
-        advice.add_trials(self._remembered())
-        return dict(advice.ask(self._distributions).params)
-
-    def _remembered(self) -> list[optuna.trial.FrozenTrial]:
-        numbers = sorted(self._known)  # workers end trials in any order, which must not matter
-        if len(numbers) <= 2 * _MEMORY:
-            return [self._known[number] for number in numbers]
-        best = sorted(numbers, key=lambda n: -_value(self._known[n]))
-        kept = set(numbers[-_MEMORY:]) | set(best[:_MEMORY])
-        return [self._known[number] for number in sorted(kept)]
-
     def _remember(self, proposal: Proposal) -> None:
         self._all.add(proposal.key)
         if proposal.purpose is Purpose.SEARCH:
             self._own.add(proposal.key)
 
 
-def _value(trial: optuna.trial.FrozenTrial) -> float:
+class _Advisor:
+    """An Optuna study that holds the best and the latest trials, and never very many.
+
+    Optuna's time for a proposal grows with the trials it knows and with the dimensions of the
+    space; adding trials costs as much again. So trials are added one by one, and when there are
+    too many, a new study begins with the better half and the later half of them. What it holds
+    depends on the trials alone, not on the moments at which it was asked.
+    """
+
+    def __init__(self, distributions: dict[str, BaseDistribution]) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._distributions = distributions
+        self._known: dict[int, FrozenTrial] = {}
+        self._begin()
+
+    def learn(self, number: int, trial: FrozenTrial) -> None:
+        """Take a trial in; trials that end out of turn are put in their place."""
+        if number in self._known:
+            return
+        in_turn = number > max(self._known, default=-1)
+        self._known[number] = trial
+        if len(self._known) <= _MOST and in_turn:
+            self._study.add_trial(trial)
+            return
+        if len(self._known) > _MOST:
+            numbers = sorted(self._known)
+            best = sorted(numbers, key=lambda n: -_value(self._known[n]))
+            kept = set(numbers[-_MOST // 4 :]) | set(best[: _MOST // 4])
+            self._known = {number: self._known[number] for number in kept}
+        self._begin()
+
+    def advise(self, seed: int) -> dict[str, float]:
+        """Return one more point."""
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP)
+        advised = self._study.ask(self._distributions)
+        self._study.tell(advised, state=TrialState.FAIL)  # forgotten: what counts is what is told
+        return dict(advised.params)
+
+    def _begin(self) -> None:
+        self._study = optuna.create_study(direction="maximize")
+        self._study.add_trials([self._known[number] for number in sorted(self._known)])
+
+
+def _value(trial: FrozenTrial) -> float:
     return -np.inf if trial.value is None else trial.value

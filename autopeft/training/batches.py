@@ -44,8 +44,9 @@ class Batch:
 
 
 def encode(tokenizer: Any, part: Part, max_length: int) -> Encoded:
-    """Tokenise a part once, cutting texts to ``max_length`` tokens."""
+    """Tokenise a part once, cutting texts to ``max_length`` tokens, or what the model can take."""
     texts = [list(part.texts)] if part.pairs is None else [list(part.texts), list(part.pairs)]
+    max_length = min(max_length, tokenizer.model_max_length)
     encoded = tokenizer(*texts, truncation=True, max_length=max_length, padding=False)
     types = encoded.get("token_type_ids")
     return Encoded(

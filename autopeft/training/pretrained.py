@@ -16,6 +16,8 @@ from autopeft.study import Head
 _PACKAGE = "package:"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer_config.json")
+# Their first token has the position after the number of the padding token.
+_POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert"}
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
@@ -145,15 +147,16 @@ def load_backbone(files: ModelFiles) -> Any:
 
 
 def load_tokenizer(files: ModelFiles) -> Any:
-    """Load the tokenizer that lies beside the weights.
+    """Load the tokenizer that lies beside the weights; it knows how long a text may be.
 
     Raises:
         BackboneError: Its files cannot be read, or it knows no padding token.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(files.path, local_files_only=True)
+        config = AutoConfig.from_pretrained(files.path, local_files_only=True)
     except Exception as error:
         raise BackboneError(
             f"cannot load the tokenizer of {files.reference!r}: {_first_line(error)}"
@@ -163,6 +166,10 @@ def load_tokenizer(files: ModelFiles) -> Any:
             f"the tokenizer of {files.reference!r} has no padding token: set pad_token in its "
             "tokenizer_config.json"
         )
+    positions = config.max_position_embeddings
+    if files.model_type in _POSITIONS_AFTER_PADDING:
+        positions -= config.pad_token_id + 1
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return tokenizer
 
 

@@ -124,6 +124,16 @@ class StrategyContract:
 
         assert len({trial.proposal.key for trial in waiting} | set(asked)) == 12
 
+    def test_what_was_measured_as_a_baseline_is_not_proposed_again(self, build):
+        study = a_study()
+        first = build(study).ask()
+        strategy = build(study)
+
+        same = replace(first, purpose=Purpose.BASELINE, label="plain LoRA")
+        strategy.tell(Trial(number=0, proposal=same).started())
+
+        assert strategy.ask().key != first.key
+
     def test_every_method_that_is_present_has_a_rate_within_its_range_and_no_other_has(self, build):
         study = a_study()
         for trial in drive(build(study), 12):

@@ -37,7 +37,7 @@ SPACES = {
     "partly never absent": PARTLY_ABSENT,
 }
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-sampled = settings(max_examples=30, deadline=None, derandomize=True)
+sampled = settings(max_examples=12, deadline=None, derandomize=True)
 # Tables of ten thousand cells would take seconds; these take a few milliseconds each.
 small_spaces = pytest.mark.parametrize(
     "space", [SMALL_SPACE, TIED, NEVER_ABSENT, PARTLY_ABSENT], ids=list(SPACES)[4:]
@@ -171,11 +171,11 @@ def test_a_refused_ceiling_names_the_smallest_configuration_and_its_share():
 
 
 @every_space
-@sampled
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32), share=st.floats(0, 1))
 def test_a_draw_is_never_empty_and_never_over_the_ceiling(space, seed, share):
     low, high = (c.parameters(space.slots) for c in (space.smallest(), space.largest()))
-    ceiling = int(low + share**4 * (high - low))
+    ceiling = int(low + share**2 * (high - low))
 
     configuration = space.decode(draw(space, ceiling, np.random.default_rng(seed)))
 

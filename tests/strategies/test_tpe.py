@@ -85,9 +85,9 @@ def test_a_long_study_keeps_its_best_and_its_latest_trials():
             a_trial(number, 1.0 if number == 7 else number / 1000, rate=1e-4 + number / 1e5)
         )
 
-    values = [trial.value for trial in strategy._remembered()]
+    values = [trial.value for trial in strategy._advisor._known.values()]
 
-    assert len(values) <= 400
+    assert len(values) <= 96
     assert {1.0, 0.499} <= set(values)
 
 
@@ -97,4 +97,4 @@ def test_wrapped_in_baselines_it_learns_of_baselines_in_its_space():
         a_trial(0, 0.5, purpose=Purpose.BASELINE, label="plain LoRA")
     )
 
-    assert list(inner._known) == [0]
+    assert list(inner._advisor._known) == [0]

@@ -130,3 +130,10 @@ def test_long_texts_are_cut_to_the_length_that_was_asked_for(pairs):
 
     assert found.lengths.tolist() == [10]
     assert WORDS[found.ids[0][-1]] == "[SEP]"
+
+
+def test_no_text_is_longer_than_the_model_can_take():
+    tokenizer = tokenizer_of("bert")
+    tokenizer.model_max_length = 6
+
+    assert encode(tokenizer, part("plain0 " * 30), 128).lengths.tolist() == [6]

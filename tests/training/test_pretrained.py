@@ -52,9 +52,7 @@ class TestFinding:
     def test_a_missing_configuration_is_named(self, folder):
         (folder / "config.json").unlink()
 
-        with pytest.raises(
-            BackboneError, match=r"has no config\.json; give a directory that save_"
-        ):
+        with pytest.raises(BackboneError, match=r"has no config\.json; give a directory that"):
             find_model(str(folder))
 
     @pytest.mark.parametrize("text", ["{", "[]", '"bert"', "{}", "null", "\xff"])
@@ -187,9 +185,7 @@ class TestShape:
     def test_a_model_without_blocks_lacks_the_first_site(self, folder):
         rewrite(folder / "config.json", num_hidden_layers=0)
 
-        with pytest.raises(
-            BackboneError, match=r"has no attention\.query at 'encoder\.layer\.0\.atten"
-        ):
+        with pytest.raises(BackboneError, match=r"has no attention\.query at 'encoder\.layer\.0\."):
             read_backbone(find_model(str(folder)))
 
 
@@ -247,6 +243,16 @@ class TestLoading:
         tokenizer = load_tokenizer(find_model(str(folder)))
 
         assert tokenizer("plain0", "good1")["input_ids"] == [2, 4, 3, 17, 3]
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_the_tokenizer_knows_how_long_a_text_the_model_takes(self, tmp_path, family):
+        """As long as there are positions for it, and not one token more."""
+        files = find_model(str(save_tiny(tmp_path, family)))
+        longest, model = load_tokenizer(files).model_max_length, load_backbone(files)
+
+        model(input_ids=torch.full((1, longest), 9))
+        with pytest.raises((IndexError, RuntimeError), match=r"size|out of"):
+            model(input_ids=torch.full((1, longest + 1), 9))
 
     def test_a_broken_tokenizer_is_named(self, folder):
         (folder / "tokenizer.json").write_text("{")

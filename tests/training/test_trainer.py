@@ -232,3 +232,13 @@ def test_a_real_model_learns_a_real_task(real_bench):
     truth = real_bench.trainer.parts["validation"].labels
     assert measured.score > max(np.mean(truth), 1 - np.mean(truth)) + 0.15
     assert measured.parameters == 6 * 2 * 8 * 768
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_texts_longer_than_the_model_takes_are_cut(tmp_path, family):
+    """The task allows 128 tokens, the tiny model has 40 positions."""
+    rows = [row | {"text": " ".join([row["text"]] * 16)} for row in opinions(40)]
+    bench = Bench(save_tiny(tmp_path, family), write_rows(tmp_path / "data.csv", rows))
+
+    assert bench.run().steps == 2
+    assert bench.trainer.parts["train"].lengths.max() == (40 if family == "bert" else 39)
