@@ -151,16 +151,20 @@ def slots_of(backbone: Backbone) -> tuple[Slot, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pattern:
-    """A plain configuration that people use today: the same slots in every block."""
+    """A plain configuration that people use today: the same slots in every block.
+
+    ``most`` is the largest size in use; a budget that allows more is not filled.
+    """
 
     name: str
     slots: tuple[str, ...]
+    most: int
 
 
 BASELINES = (
-    Pattern(name="plain LoRA", slots=("lora@attention.query", "lora@attention.value")),
-    Pattern(name="serial adapter", slots=("serial_adapter@ffn.norm",)),
-    Pattern(name="prefix", slots=("prefix@attention.prefix",)),
+    Pattern(name="plain LoRA", slots=("lora@attention.query", "lora@attention.value"), most=256),
+    Pattern(name="serial adapter", slots=("serial_adapter@ffn.norm",), most=512),
+    Pattern(name="prefix", slots=("prefix@attention.prefix",), most=200),
 )
 
 
@@ -177,7 +181,7 @@ def fill(
     chosen = [_column(name, slots) for name in pattern.slots]
     fixed = blocks * sum(slots[column].fixed for column in chosen)
     unit = blocks * sum(slots[column].unit for column in chosen)
-    size = (ceiling - fixed) // unit
+    size = min(pattern.most, (ceiling - fixed) // unit)
     if size < 1:
         return None
     row = tuple(size if column in chosen else 0 for column in range(len(slots)))

@@ -94,7 +94,7 @@ def test_a_pattern_of_which_not_even_size_one_fits_is_none():
 
 
 def test_a_pattern_with_an_unknown_slot_is_refused():
-    pattern = Pattern(name="a typo", slots=("lora@attention.kweri",))
+    pattern = Pattern(name="a typo", slots=("lora@attention.kweri",), most=8)
 
     with pytest.raises(
         SpaceError, match=r"there is no slot 'lora@attention\.kweri' on this backbone"

@@ -77,8 +77,8 @@ def outcome_of(plan, where, out, *, seed=None):
 def plan(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plan")
     data = write_rows(folder / "data.csv", opinions(80))
-    recipe = recipe_of(epochs=2, dropout=0.1)
-    return plan_of(study_on(str(save_tiny(folder / "model")), data, recipe), MANY)
+    recipe = recipe_of(epochs=2, dropout=0.1, head_learning_rate=1e-2)
+    return plan_of(study_on(str(save_tiny(folder / "model")), data, recipe), MANY, seed=6)
 
 
 def test_the_seed_of_the_plan_gives_the_score_of_the_trial_again(plan, tmp_path):
@@ -99,6 +99,7 @@ def test_the_test_part_is_scored_with_an_interval(plan, tmp_path):
     _, outcome = outcome_of(plan, plan.where, tmp_path)
 
     assert outcome.test_examples == plan.task.examples[2]
+    assert outcome.test.mean != outcome.validation
     assert 0 <= outcome.test.low <= outcome.test.mean <= outcome.test.high <= 1
     assert outcome.test.low < outcome.test.high
 
