@@ -23,7 +23,7 @@ class Recipe:
 
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)
-    head_learning_rate: float = 1e-3
+    head_learning_rate: float = 3e-3
     epochs: int = 3
     batch_size: int = 32
     warmup: float = 0.06

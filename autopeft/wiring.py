@@ -68,7 +68,7 @@ def study_of(request: Request) -> Study:
     Raises:
         AutopeftError: Any of it cannot be used; the class and the message say what.
     """
-    from autopeft.training.data import read_task
+    from autopeft.tasks.reading import read_task
     from autopeft.training.pretrained import default_head, find_model, read_backbone
 
     budget, text = Budget.parse(request.budget), read_space(request.space)
@@ -199,8 +199,8 @@ def conclude(study: Study, store: Store) -> tuple[Answer, Plan]:
     Raises:
         StudyError: No trial has been measured.
     """
-    from autopeft.training.data import load_parts
-    from autopeft.training.metrics import METRICS as TASK_METRICS
+    from autopeft.tasks.metrics import METRICS as TASK_METRICS
+    from autopeft.tasks.reading import load_parts
 
     trials = store.trials(study.id)
     truth = load_parts(study.task, study.where.data, ["validation"])["validation"].labels

@@ -25,7 +25,7 @@ from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.search_spaces.reading import read_space
 from autopeft.study import DataFiles, Study, Task, Where
-from autopeft.training.data import read_task
+from autopeft.tasks.reading import read_task
 from autopeft.training.pretrained import ModelFiles, find_model, load_backbone, read_backbone
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity, Proposal, Recipe, Trial

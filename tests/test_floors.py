@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[set[str], ...], ...] = (
     ({"study", "trial", "answer", "plan", "ports"},),
     ({"search", "selection", "report"},),
     ({"kernels"},),
-    ({"methods"},),
+    ({"methods"}, {"tasks"}),
     ({"training"},),
     ({"supernet"},),
     ({"strategies"}, {"evaluators"}, {"executors"}, {"storage"}),

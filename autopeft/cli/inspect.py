@@ -220,7 +220,7 @@ def _model(reference: str) -> str:
 
 def _data(file: str) -> str:
     from autopeft.study import DataFiles
-    from autopeft.training.data import read_task
+    from autopeft.tasks.reading import read_task
 
     task = read_task(DataFiles(train=file), head="mean")
     train, validation, test = task.examples

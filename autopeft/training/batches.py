@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autopeft.training.data import Part
+from autopeft.tasks.reading import Part
 
 # Length is sorted within this many batches: enough to save most padding, few enough to leave the
 # order random.

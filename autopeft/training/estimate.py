@@ -19,11 +19,11 @@ from autopeft.methods.inject import injected
 from autopeft.methods.prefix import ATTENTION
 from autopeft.search_spaces.catalog import BASELINES, fill, slots_of
 from autopeft.study import Task, Where
+from autopeft.tasks.reading import load_parts
 from autopeft.training.batches import Batch, Encoded, collate, encode
-from autopeft.training.data import load_parts
+from autopeft.training.head import TaskModel
 from autopeft.training.loop import dropout, steps_of
 from autopeft.training.pretrained import find_model, load_tokenizer
-from autopeft.training.tasks import TaskModel
 from autopeft.trial import Recipe
 
 _REPEATS = 5

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autopeft.training.batches import Encoded, collate, ordered_batches, training_batches
-from autopeft.training.tasks import TaskModel
+from autopeft.training.head import TaskModel
 from autopeft.trial import Recipe
 
 _CLIP = 1.0

@@ -12,9 +12,9 @@ from autopeft.plan import Plan
 from autopeft.records import digest
 from autopeft.selection import bootstrap
 from autopeft.study import DataFiles, Task, Where
+from autopeft.tasks.metrics import METRICS
+from autopeft.tasks.reading import read_task
 from autopeft.training import checkpoint
-from autopeft.training.data import read_task
-from autopeft.training.metrics import METRICS
 from autopeft.training.pretrained import find_model, read_backbone
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity, Measurement

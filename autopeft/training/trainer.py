@@ -15,13 +15,13 @@ from autopeft.errors import BackboneError
 from autopeft.methods.inject import Injection, injected
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.study import Task, Where
+from autopeft.tasks.metrics import METRICS
+from autopeft.tasks.reading import load_parts
+from autopeft.tasks.splits import PartName
 from autopeft.training.batches import Encoded, encode
-from autopeft.training.data import load_parts
+from autopeft.training.head import TaskModel
 from autopeft.training.loop import dropout, fit, predict, steps_of
-from autopeft.training.metrics import METRICS
 from autopeft.training.pretrained import find_model, load_backbone, load_tokenizer
-from autopeft.training.splits import PartName
-from autopeft.training.tasks import TaskModel
 from autopeft.trial import Fidelity, Measurement, Recipe
 
 

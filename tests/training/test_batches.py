@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from autopeft.study import DataFiles
+from autopeft.tasks.reading import Part, load_parts
 from autopeft.training.batches import Encoded, collate, encode, ordered_batches, training_batches
-from autopeft.training.data import Part, load_parts
 from autopeft.training.pretrained import find_model, load_tokenizer
 from tests.models import MINILM, SENTIMENT, WORDS, task_of, tokenizer_of
 

@@ -8,10 +8,10 @@ from torch import nn
 
 from autopeft.methods.inject import injected
 from autopeft.search_spaces.catalog import slots_of
+from autopeft.tasks.reading import Part
 from autopeft.training.batches import Encoded, encode
-from autopeft.training.data import Part
+from autopeft.training.head import TaskModel
 from autopeft.training.loop import DivergedError, fit, predict, steps_of
-from autopeft.training.tasks import TaskModel
 from tests.models import SCALES, opinions, recipe_of, table, task_of, tiny, tokenizer_of, write_rows
 
 TEXTS = opinions(60)

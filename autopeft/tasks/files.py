@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.errors import DataError
-from autopeft.training.data_table import Cell, Table
+from autopeft.tasks.table import Cell, Table
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".json")

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from autopeft.errors import DataError
 from autopeft.study import Columns, TaskKind
-from autopeft.training.data_labels import as_classes, as_numbers, check_not_constant, class_names
-from autopeft.training.data_table import Table, first_rows
-from autopeft.training.splits import (
+from autopeft.tasks.labels import as_classes, as_numbers, check_not_constant, class_names
+from autopeft.tasks.splits import (
     PartName,
     assign_parts,
     check_texts,
     part_named,
     quantile_bins,
 )
+from autopeft.tasks.table import Table, first_rows
 
 Tables = Mapping[PartName, Table]
 Targets = NDArray[np.int64] | NDArray[np.float64]

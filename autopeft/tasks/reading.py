@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from autopeft.errors import DataError
 from autopeft.records import digest
 from autopeft.study import Columns, DataFiles, Head, Metric, Task, TaskKind
-from autopeft.training.data_columns import find_columns
-from autopeft.training.data_files import read_table
-from autopeft.training.data_labels import kind_of
-from autopeft.training.data_rows import (
+from autopeft.tasks.columns import find_columns
+from autopeft.tasks.files import read_table
+from autopeft.tasks.labels import kind_of
+from autopeft.tasks.metrics import metric_for
+from autopeft.tasks.rows import (
     Tables,
     join_rows,
     label_names,
@@ -20,8 +21,7 @@ from autopeft.training.data_rows import (
     targets_of,
     without_split,
 )
-from autopeft.training.metrics import metric_for
-from autopeft.training.splits import PartName
+from autopeft.tasks.splits import PartName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # arrays have no single equality

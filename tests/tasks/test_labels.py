@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from autopeft.errors import DataError
-from autopeft.training.data_labels import (
+from autopeft.tasks.labels import (
     as_classes,
     as_numbers,
     check_not_constant,
     class_names,
     kind_of,
 )
-from autopeft.training.data_table import Table
+from autopeft.tasks.table import Table
 
 
 def table(*labels):

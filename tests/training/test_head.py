@@ -9,7 +9,7 @@ from torch import nn
 
 from autopeft.study import Columns, Task
 from autopeft.training.batches import Batch, Encoded
-from autopeft.training.tasks import TaskModel
+from autopeft.training.head import TaskModel
 from tests.models import padded_inputs, tiny
 
 HIDDEN = torch.tensor(

@@ -2,8 +2,8 @@ import pytest
 
 from autopeft.errors import DataError
 from autopeft.study import Columns
-from autopeft.training.data_columns import find_columns
-from autopeft.training.data_table import Table
+from autopeft.tasks.columns import find_columns
+from autopeft.tasks.table import Table
 
 LONG = [f"This is the sentence number {number}." for number in range(8)]
 OTHER = [f"Another sentence, of number {number}." for number in range(8)]

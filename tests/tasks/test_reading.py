@@ -11,7 +11,7 @@ import pytest
 
 from autopeft.errors import DataError, OptionError
 from autopeft.study import Columns, DataFiles
-from autopeft.training.data import load_parts, read_task
+from autopeft.tasks.reading import load_parts, read_task
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "data" / "sentiment.csv"
 ROWS = [
@@ -233,7 +233,7 @@ def test_the_sample_has_three_sources_of_equal_size():
 PROGRAM = f"""
 import socket, sys
 from autopeft.study import DataFiles
-from autopeft.training.data import read_task
+from autopeft.tasks.reading import read_task
 
 def refuse(*arguments):
     raise AssertionError(arguments)

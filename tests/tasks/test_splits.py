@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopeft.errors import DataError
-from autopeft.training.splits import assign_parts, check_texts, part_named, quantile_bins
+from autopeft.tasks.splits import assign_parts, check_texts, part_named, quantile_bins
 
 ROWS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=1, max_size=120)
 SIZES = st.lists(st.integers(3, 60), min_size=1, max_size=4)

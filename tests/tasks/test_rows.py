@@ -3,7 +3,7 @@ import pytest
 
 from autopeft.errors import DataError
 from autopeft.study import Columns
-from autopeft.training.data_rows import (
+from autopeft.tasks.rows import (
     Rows,
     join_rows,
     label_names,
@@ -11,7 +11,7 @@ from autopeft.training.data_rows import (
     targets_of,
     without_split,
 )
-from autopeft.training.data_table import Table
+from autopeft.tasks.table import Table
 
 COLUMNS = Columns(text="text", label="label")
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 from autopeft.errors import DataError
 from autopeft.study import Columns
-from autopeft.training.data_table import Cell, Table, number
-from autopeft.training.splits import part_named
+from autopeft.tasks.splits import part_named
+from autopeft.tasks.table import Cell, Table, number
 
 TEXTS: tuple[str, ...] = (
     *("text", "sentence", "review", "content", "body", "document", "comment", "tweet", "message"),

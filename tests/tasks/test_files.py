@@ -6,7 +6,7 @@ import datasets
 import pytest
 
 from autopeft.errors import DataError
-from autopeft.training.data_files import read_table
+from autopeft.tasks.files import read_table
 
 
 def written(folder, name, content):

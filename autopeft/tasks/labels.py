@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from autopeft.errors import DataError
 from autopeft.study import TaskKind
-from autopeft.training.data_table import Table, first_rows, number
-from autopeft.training.splits import PartName
+from autopeft.tasks.splits import PartName
+from autopeft.tasks.table import Table, first_rows, number
 
 _FEW = 20
 _SHARE = 0.05

@@ -1,7 +1,7 @@
 import pytest
 
 from autopeft.errors import DataError
-from autopeft.training.data_table import Table, first_rows, number
+from autopeft.tasks.table import Table, first_rows, number
 
 TABLE = Table(
     path="reviews.csv",

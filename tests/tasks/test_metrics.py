@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, f1_score
 
 from autopeft.errors import OptionError
-from autopeft.training.metrics import METRICS, accuracy, macro_f1, metric_for, spearman
+from autopeft.tasks.metrics import METRICS, accuracy, macro_f1, metric_for, spearman
 
 CLASSES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 
