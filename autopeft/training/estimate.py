@@ -23,7 +23,8 @@ from autopeft.tasks.reading import load_parts
 from autopeft.training.batches import Batch, Encoded, collate, encode
 from autopeft.training.head import TaskModel
 from autopeft.training.loop import dropout, steps_of
-from autopeft.training.pretrained import find_model, load_tokenizer
+from autopeft.training.model_files import find_model
+from autopeft.training.pretrained import load_tokenizer
 from autopeft.trial import Recipe
 
 _REPEATS = 5

@@ -15,7 +15,8 @@ from autopeft.study import DataFiles, Task, Where
 from autopeft.tasks.metrics import METRICS
 from autopeft.tasks.reading import read_task
 from autopeft.training import checkpoint
-from autopeft.training.pretrained import find_model, read_backbone
+from autopeft.training.model_files import find_model
+from autopeft.training.pretrained import read_backbone
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity, Measurement
 

@@ -21,7 +21,8 @@ from autopeft.tasks.splits import PartName
 from autopeft.training.batches import Encoded, encode
 from autopeft.training.head import TaskModel
 from autopeft.training.loop import dropout, fit, predict, steps_of
-from autopeft.training.pretrained import find_model, load_backbone, load_tokenizer
+from autopeft.training.model_files import find_model
+from autopeft.training.pretrained import load_backbone, load_tokenizer
 from autopeft.trial import Fidelity, Measurement, Recipe
 
 

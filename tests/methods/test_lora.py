@@ -8,7 +8,8 @@ from autopeft.methods import lora
 from autopeft.methods.inject import injected
 from autopeft.methods.places import Block
 from autopeft.search_spaces.catalog import slots_of
-from autopeft.training.pretrained import find_model, load_backbone, load_tokenizer, read_backbone
+from autopeft.training.model_files import find_model
+from autopeft.training.pretrained import load_backbone, load_tokenizer, read_backbone
 from tests.models import MINILM, Tiny, padded_inputs, table, tiny
 
 RANK, SCALE = 4, 2.0

@@ -5,7 +5,8 @@ import torch
 from autopeft.study import DataFiles
 from autopeft.tasks.reading import Part, load_parts
 from autopeft.training.batches import Encoded, collate, encode, ordered_batches, training_batches
-from autopeft.training.pretrained import find_model, load_tokenizer
+from autopeft.training.model_files import find_model
+from autopeft.training.pretrained import load_tokenizer
 from tests.models import MINILM, SENTIMENT, WORDS, task_of, tokenizer_of
 
 

@@ -9,14 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM
 
 from autopeft.errors import BackboneError
-from autopeft.training.pretrained import (
-    default_head,
-    find_model,
-    load_backbone,
-    load_tokenizer,
-    packaged_models,
-    read_backbone,
-)
+from autopeft.training.model_files import default_head, find_model, packaged_models
+from autopeft.training.pretrained import load_backbone, load_tokenizer, read_backbone
 from tests.models import FAMILIES, MINILM, config_of, padded_inputs, save_tiny, save_weights
 
 
