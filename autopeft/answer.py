@@ -23,7 +23,7 @@ class Finalist:
     """A configuration trained again with fresh seeds.
 
     ``trial`` is the number under which it was found. ``seeds`` counts the fresh runs; with none,
-    ``score`` comes from that trial alone and says nothing of the noise between seeds.
+    ``score`` is that of the trial alone, and with fewer than two it knows no noise between seeds.
     """
 
     trial: int
@@ -38,7 +38,8 @@ class Answer:
     """The finalists, what lies between them, and which one the plan is made of.
 
     ``difference`` is the best searched configuration minus the best baseline, over the same
-    validation examples. ``chosen`` is the trial of the finalist that is recommended.
+    validation examples; ``verdict`` puts it into words, and is "not compared" where fewer than
+    two fresh seeds were run. ``chosen`` is the trial of the finalist that is recommended.
     """
 
     metric: str
@@ -61,11 +62,7 @@ class Answer:
     def sentence(self) -> str:
         """Say the answer in one sentence, with its interval."""
         best = self.finalist
-        noise = (
-            f"mean of {best.seeds} fresh seeds"
-            if best.seeds
-            else "one seed, its noise not measured"
-        )
+        noise = {0: "its own seed", 1: "1 fresh seed"}.get(best.seeds, f"{best.seeds} fresh seeds")
         found = (
             f"{best.name} (trial {best.trial}) reaches {self.metric} {best.score.mean:.3f} "
             f"(95% interval {best.score.low:.3f} to {best.score.high:.3f}, {noise}) "
@@ -78,15 +75,18 @@ class Answer:
         if not (searched and baseline and difference):
             return "there was nothing to compare it with"
         size = (
-            f"{difference.mean:+.3f}, 95% interval {difference.low:+.3f} to {difference.high:+.3f}"
+            f"searched minus baseline {difference.mean:+.3f}, 95% interval {difference.low:+.3f} "
+            f"to {difference.high:+.3f}"
         )
+        bar = f"the best baseline, {baseline.name} (trial {baseline.trial})"
+        rival = f"the best searched configuration (trial {searched.trial})"
+        other = bar if self.chosen == searched.trial else rival
+        if self.verdict == "not compared":
+            return f"{searched.seeds} fresh seeds are too few to tell it from {other} ({size})"
         if self.verdict == "better":
-            return f"better than the best baseline, {baseline.name}, at the same budget ({size})"
-        other = (
-            f"the best searched configuration (trial {searched.trial})"
-            if self.chosen == baseline.trial
-            else f"the best baseline, {baseline.name},"
-        )
+            return f"it is better than {bar}, at the same budget ({size})"
+        if self.verdict == "worse" and other == bar:
+            return f"it is worse than {bar}, which lies outside the search space ({size})"
         if self.verdict == "worse":
             return f"{other} is worse ({size})"
-        return f"{other} shows no difference beyond noise ({size}, searched minus baseline)"
+        return f"{other} shows no difference beyond noise ({size})"

@@ -81,6 +81,9 @@ class Store(Protocol):
     def start(self, study_id: str, trial: Trial) -> Trial:
         """Remember that a trial is about to run, and return it as started."""
 
+    def put_back(self, study_id: str, trial: Trial) -> None:
+        """Take back that a trial was started, because its run was stopped in an orderly way."""
+
     def finish(self, study_id: str, trial: Trial) -> None:
         """Remember a trial that has ended; doing it again with an equal trial changes nothing."""
 

@@ -82,7 +82,9 @@ def _finalists(answer: Answer) -> str:
     return (
         f"{table}\n\nSearched minus baseline: {answer.difference} ({answer.verdict}). Intervals "
         f"are 95% bootstrap intervals over {answer.validation_examples:,} validation examples and "
-        "the fresh seeds; the difference is paired over examples."
+        "the fresh seeds that both were trained with; the difference is paired over examples. The "
+        "finalists were chosen on these examples, so the scores are a little too high: the test "
+        "part decides."
     )
 
 

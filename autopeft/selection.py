@@ -15,6 +15,7 @@ Values = NDArray[np.float64]
 Score = Callable[[Values, Values], float]
 RESAMPLES = 1000
 MOST_SEEDS = 64
+FEWEST_SEEDS = 2
 
 
 def finals(study: Study, trials: Sequence[Trial]) -> tuple[Proposal, ...]:
@@ -50,10 +51,12 @@ def answer(study: Study, trials: Sequence[Trial], truth: Values, score: Score) -
     """Compare the finalists on the validation split.
 
     Intervals come from a bootstrap over examples and over seeds; the difference is paired over
-    examples. Fresh seeds only are used, because the trial that was chosen for its score owes a
-    part of it to luck; where there are none, the trial itself is used and the answer says so.
-    A baseline stands unless a searched configuration beats it beyond noise, or reaches its mean
-    with fewer parameters.
+    examples. Only seeds are used that both finalists were trained with afresh, because a trial
+    that was chosen for its score owes a part of it to the luck of its seed; where there are none,
+    the trials themselves are used, and below two seeds there is no verdict. What remains is the
+    luck of having been chosen on these very examples, from more searched trials than baselines:
+    only the test part is free of it. A baseline stands unless a searched configuration beats it
+    beyond noise, reaches its mean with fewer parameters, or is all that the space allows.
 
     Raises:
         StudyError: No trial has been measured; the first failure is named.
@@ -67,8 +70,9 @@ def answer(study: Study, trials: Sequence[Trial], truth: Values, score: Score) -
             else ("no trial was run: raise --trials or --time")
         )
         raise StudyError(f"study {study.id} has no answer: {why}")
+    seeds = _shared_seeds(trials, [trial for trial in (searched, baseline) if trial])
     samples = {
-        trial.number: _resample(_runs(study, trial, trials), truth, score, study.seed)
+        trial.number: _resample(_runs(study, trial, trials, seeds), truth, score, study.seed)
         for trial in (searched, baseline)
         if trial
     }
@@ -77,16 +81,16 @@ def answer(study: Study, trials: Sequence[Trial], truth: Values, score: Score) -
     if searched and baseline:
         pair = samples[searched.number], samples[baseline.number]
         difference = _interval(pair[0][0] - pair[1][0], pair[0][1] - pair[1][1])
-        verdict = _verdict(difference)
+        verdict = _verdict(difference, len(seeds))
     return Answer(
         metric=study.task.metric,
         validation_examples=len(truth),
         trials=sum(trial.ended for trial in trials),
-        searched=_finalist(study, searched, trials, samples) if searched else None,
-        baseline=_finalist(study, baseline, trials, samples) if baseline else None,
+        searched=_finalist(study, searched, len(seeds), samples) if searched else None,
+        baseline=_finalist(study, baseline, len(seeds), samples) if baseline else None,
         difference=difference,
         verdict=verdict,
-        chosen=_chosen(searched, baseline, difference, verdict).number,
+        chosen=_chosen(study, searched, baseline, difference, verdict).number,
     )
 
 
@@ -100,12 +104,16 @@ def _best(trials: Sequence[Trial], purpose: Purpose) -> Trial | None:
 
 
 def _chosen(
-    searched: Trial | None, baseline: Trial | None, difference: Interval | None, verdict: str
+    study: Study,
+    searched: Trial | None,
+    baseline: Trial | None,
+    difference: Interval | None,
+    verdict: Verdict,
 ) -> Trial:
     if not (searched and baseline and difference):
         chosen = searched or baseline
-    elif verdict == "better":
-        chosen = searched
+    elif verdict == "better" or not study.space.covers(baseline.proposal.configuration):
+        chosen = searched  # whoever restricts the space cannot use what lies outside it
     else:
         smaller = (
             searched.measurement
@@ -118,15 +126,26 @@ def _chosen(
     return chosen
 
 
-def _verdict(difference: Interval) -> Verdict:
+def _verdict(difference: Interval, seeds: int) -> Verdict:
+    if seeds < FEWEST_SEEDS:
+        return "not compared"
     if difference.low > 0:
         return "better"
     return "worse" if difference.high < 0 else "no difference beyond noise"
 
 
-def _runs(study: Study, trial: Trial, trials: Sequence[Trial]) -> list[Values]:
-    """Return the predictions of the fresh runs of a finalist, or of the trial itself."""
-    fresh = [t for t in trials if t.proposal.of == trial.number and t.measurement]
+def _shared_seeds(trials: Sequence[Trial], finalists: Sequence[Trial]) -> set[int]:
+    """Return the fresh seeds with which every finalist was measured."""
+    seeds = [
+        {t.proposal.seed for t in trials if t.proposal.of == finalist.number and t.measurement}
+        for finalist in finalists
+    ]
+    return set.intersection(*seeds)
+
+
+def _runs(study: Study, trial: Trial, trials: Sequence[Trial], seeds: set[int]) -> list[Values]:
+    """Return the predictions of a finalist's runs with these seeds, or of the trial itself."""
+    fresh = [t for t in trials if t.proposal.of == trial.number and t.proposal.seed in seeds]
     kind = "<i4" if study.task.kind == "classification" else "<f4"
     return [
         np.frombuffer(t.measurement.predictions, dtype=kind).astype(np.float64)
@@ -163,14 +182,13 @@ def _interval(mean: float, sampled: Values) -> Interval:
 
 
 def _finalist(
-    study: Study, trial: Trial, trials: Sequence[Trial], samples: dict[int, tuple[float, Values]]
+    study: Study, trial: Trial, seeds: int, samples: dict[int, tuple[float, Values]]
 ) -> Finalist:
     mean, sampled = samples[trial.number]
-    proposal = trial.proposal
     return Finalist(
         trial=trial.number,
-        name=proposal.label or proposal.configuration.summary(study.space.slots),
-        parameters=proposal.configuration.parameters(study.space.slots),
-        seeds=sum(bool(t.measurement) for t in trials if t.proposal.of == trial.number),
+        name=trial.proposal.label or "the searched configuration",
+        parameters=trial.proposal.configuration.parameters(study.space.slots),
+        seeds=seeds,
         score=_interval(mean, sampled),
     )

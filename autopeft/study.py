@@ -71,7 +71,8 @@ class Study:
     """One search: task, backbone, space, budget, strategy and seed.
 
     ``recipe`` holds what all trials share; a proposal adds learning rates to it.
-    ``finals`` is how many fresh seeds each finalist is trained with.
+    ``finals`` is how many fresh seeds each finalist is trained with; like ``where`` it is no part
+    of what a study is, and may change when a study goes on.
     """
 
     task: Task
@@ -94,6 +95,7 @@ class Study:
         """Twelve digits that name the study: the digest of all that decides its result."""
         document = to_json(self)
         del document["where"]
+        del document["finals"]
         del document["backbone"]["name"]
         del document["space"]["summary"]
         document["budget"] = self.ceiling

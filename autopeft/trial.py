@@ -126,6 +126,10 @@ class Trial:
         """Return the trial as it is when an executor takes it."""
         return replace(self, state=State.RUNNING, attempts=self.attempts + 1, progress=0.0)
 
+    def put_back(self) -> "Trial":
+        """Return the trial as it was before it was started: an orderly stop is no attempt."""
+        return replace(self, state=State.WAITING, attempts=self.attempts - 1, progress=0.0)
+
     def running(self, progress: float) -> "Trial":
         """Return the trial part of the way, ``progress`` in [0, 1]."""
         return replace(self, state=State.RUNNING, progress=progress)

@@ -72,7 +72,7 @@ class Configuration:
             present = [block for block, size in enumerate(sizes) if size]
             distinct = sorted({sizes[block] for block in present})
             size = str(distinct[0]) if len(distinct) == 1 else f"{distinct[0]}-{distinct[-1]}"
-            where = "" if len(present) == len(sizes) else f" in blocks {_ranges(present)}"
+            where = "" if len(present) == len(sizes) else f" in {_ranges(present)}"
             parts.append(f"{slot.name} {size}{where}")
         return "; ".join(parts) or "nothing but the task head"
 
@@ -84,4 +84,5 @@ def _ranges(numbers: Sequence[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    text = ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return f"block {text}" if len(numbers) == 1 else f"blocks {text}"

@@ -12,11 +12,21 @@ Genome = tuple[int, ...]
 def draw(space: SearchSpace, ceiling: int, rng: np.random.Generator) -> Genome:
     """Draw a non-empty genome within the ceiling.
 
-    Every gene is drawn uniformly, then the whole is shrunk until it fits. Where nothing is left of
+    First the methods that may be present are drawn, one to all of them, because a configuration of
+    few methods is otherwise never met in a space of many; then every gene of theirs uniformly; then
+    the whole is shrunk until it fits. Where nothing is left of
     it, because the ceiling is close to the smallest configuration, one cell that fits is drawn.
     The space must hold a configuration that fits (see ``SearchSpace.must_fit``).
     """
-    genome = [int(rng.integers(len(gene.choices))) for gene in space.genes]
+    methods = list(dict.fromkeys(space.slots[c].method for g in space.genes for _, c in g.cells))
+    drawn = rng.permutation(len(methods))[: rng.integers(1, len(methods) + 1)]
+    present = {methods[index] for index in drawn}
+    genome = [
+        int(rng.integers(len(gene.choices)))
+        if all(space.slots[column].method in present for _, column in gene.cells)
+        else 0
+        for gene in space.genes
+    ]
     fitted = shrink(space, genome, ceiling, rng)
     if not space.decode(fitted).empty:
         return fitted

@@ -79,6 +79,33 @@ class SearchSpace:
             genome.append(gene.choices.index(size))
         return tuple(genome) if self.decode(genome) == configuration else None
 
+    def nearest(self, configuration: Configuration) -> tuple[int, ...] | None:
+        """Find a genome close to a configuration, or None when it uses slots that no gene sets.
+
+        Every gene takes the choice nearest to the largest of its cells.
+        """
+        if not self.covers(configuration):
+            return None
+        genome = []
+        for gene in self.genes:
+            if gene.switches is not None:
+                genome.append(int(any(configuration.sizes[gene.switches])))
+                continue
+            size = max(configuration.sizes[block][column] for block, column in gene.cells)
+            distances = [abs(choice - size) for choice in gene.choices]
+            genome.append(distances.index(min(distances)))
+        return tuple(genome)
+
+    def covers(self, configuration: Configuration) -> bool:
+        """Whether a configuration uses no cell but those that genes set, whatever its sizes."""
+        cells = {cell for gene in self.genes for cell in gene.cells}
+        return all(
+            (block, column) in cells
+            for block, row in enumerate(configuration.sizes)
+            for column, size in enumerate(row)
+            if size
+        )
+
     def parameters(self, genome: Sequence[int]) -> int:
         """Count what the configuration of a genome trains."""
         return self.decode(genome).parameters(self.slots)

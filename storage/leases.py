@@ -7,7 +7,7 @@ from autopeft.errors import StudyError
 from autopeft.storage.processes import Process
 
 LOST_AFTER = 120.0
-"""Seconds without a sign of life after which a study may be taken over."""
+"""Seconds without a sign of life after which a study of another machine may be taken over."""
 RENEW_EVERY = 10.0
 """Seconds between two signs of life that are written."""
 
@@ -35,9 +35,10 @@ def refuse_if_held(study_id: str, holder: Holder | None, asking: Process, now: f
     if holder is None:
         return
     process, silence = holder.process, max(0.0, now - holder.heartbeat)
-    if silence > LOST_AFTER:
-        return
-    if process.seen_from(asking) and (process.pid == asking.pid or not process.lives):
+    if process.seen_from(asking):  # then whether it lives is known, however long it is silent
+        if process.pid == asking.pid or not process.lives:
+            return
+    elif silence > LOST_AFTER:
         return
     raise StudyError(
         f"study {study_id} is being run by process {process.pid} on host {process.host} "

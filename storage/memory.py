@@ -73,6 +73,12 @@ class MemoryStore:
             self._of(study_id).trials[trial.number] = started
             return started
 
+    def put_back(self, study_id: str, trial: Trial) -> None:
+        """Take back that a trial was started, because its run was stopped in an orderly way."""
+        with self._lock:
+            if not self._trial(study_id, trial.number).ended:
+                self._of(study_id).trials[trial.number] = trial.put_back()
+
     def finish(self, study_id: str, trial: Trial) -> None:
         """Remember a trial that has ended; doing it again with an equal trial changes nothing."""
         assert trial.ended, "only a trial that has ended can be finished"

@@ -106,6 +106,13 @@ class SqlStore:
             _write(connection, study_id, started, started=self._now(), ended=None)
         return started
 
+    def put_back(self, study_id: str, trial: Trial) -> None:
+        """Take back that a trial was started, because its run was stopped in an orderly way."""
+        with self._database.writing() as connection:
+            known = _trial(connection, study_id, trial.number)
+            if not known.ended:
+                _write(connection, study_id, trial.put_back(), started=None, ended=None)
+
     def finish(self, study_id: str, trial: Trial) -> None:
         """Remember a trial that has ended; doing it again with an equal trial changes nothing."""
         assert trial.ended, "only a trial that has ended can be finished"

@@ -20,11 +20,11 @@ ANSWER = Answer(
 )  # fmt: skip
 FOUND = (
     "lora@attention.query 8 (trial 7) reaches accuracy 0.910 (95% interval 0.880 to 0.940, "
-    "mean of 3 fresh seeds) with 1,500 trained parameters; "
+    "3 fresh seeds) with 1,500 trained parameters; "
 )
 STOOD = (
     "plain LoRA (trial 0) reaches accuracy 0.870 (95% interval 0.840 to 0.900, "
-    "mean of 3 fresh seeds) with 2,000 trained parameters; "
+    "3 fresh seeds) with 2,000 trained parameters; "
 )
 NOISE = Interval(mean=0.004, low=-0.02, high=0.03)
 LOSS = Interval(mean=-0.04, low=-0.07, high=-0.01)
@@ -35,30 +35,48 @@ LOSS = Interval(mean=-0.04, low=-0.07, high=-0.01)
     [
         (
             {},
-            FOUND + "better than the best baseline, plain LoRA, at the same budget "
-            "(+0.040, 95% interval +0.010 to +0.070).",
+            FOUND + "it is better than the best baseline, plain LoRA (trial 0), at the same budget "
+            "(searched minus baseline +0.040, 95% interval +0.010 to +0.070).",
         ),
         (
             {"difference": NOISE, "verdict": "no difference beyond noise", "chosen": 0},
             STOOD + "the best searched configuration (trial 7) shows no difference beyond noise "
-            "(+0.004, 95% interval -0.020 to +0.030, searched minus baseline).",
+            "(searched minus baseline +0.004, 95% interval -0.020 to +0.030).",
         ),
         (
             {"difference": NOISE, "verdict": "no difference beyond noise"},
-            FOUND + "the best baseline, plain LoRA, shows no difference beyond noise "
-            "(+0.004, 95% interval -0.020 to +0.030, searched minus baseline).",
+            FOUND + "the best baseline, plain LoRA (trial 0) shows no difference beyond noise "
+            "(searched minus baseline +0.004, 95% interval -0.020 to +0.030).",
         ),
         (
             {"difference": LOSS, "verdict": "worse", "chosen": 0},
             STOOD + "the best searched configuration (trial 7) is worse "
-            "(-0.040, 95% interval -0.070 to -0.010).",
+            "(searched minus baseline -0.040, 95% interval -0.070 to -0.010).",
+        ),
+        (
+            {"difference": LOSS, "verdict": "worse"},
+            FOUND + "it is worse than the best baseline, plain LoRA (trial 0), which lies outside "
+            "the search space (searched minus baseline -0.040, 95% interval -0.070 to -0.010).",
+        ),
+        (
+            {"verdict": "not compared"},
+            FOUND + "3 fresh seeds are too few to tell it from the best baseline, plain LoRA "
+            "(trial 0) (searched minus baseline +0.040, 95% interval +0.010 to +0.070).",
         ),
         (
             {"baseline": None, "difference": None, "verdict": "not compared"},
             FOUND + "there was nothing to compare it with.",
         ),
     ],
-    ids=["better", "noise, baseline stands", "noise, fewer parameters", "worse", "not compared"],
+    ids=[
+        "better",
+        "noise, baseline stands",
+        "noise, fewer parameters",
+        "worse",
+        "worse than what the space lacks",
+        "too few seeds",
+        "not compared",
+    ],
 )
 def test_the_sentence_says_what_was_found_and_how_sure_that_is(changes, sentence):
     assert replace(ANSWER, **changes).sentence() == sentence
@@ -67,7 +85,7 @@ def test_the_sentence_says_what_was_found_and_how_sure_that_is(changes, sentence
 def test_a_score_of_one_seed_is_said_to_be_one():
     alone = replace(ANSWER, searched=replace(SEARCHED, seeds=0))
 
-    assert "0.880 to 0.940, one seed, its noise not measured) with" in alone.sentence()
+    assert "0.880 to 0.940, its own seed) with" in alone.sentence()
 
 
 def test_an_answer_that_chose_no_finalist_is_our_own_mistake():

@@ -1,6 +1,7 @@
 """The report of a study."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_every_trial_has_a_row_with_what_became_of_it():
 
     assert [row[0] for row in table] == [str(trial.number) for trial in TRIALS]
     assert table[0] == ["0", "baseline", "plain LoRA", "lora 0.001", "32", "0.7500", "1.5"]
-    assert table[1][2:6] == ["lora@attention.query 4 in blocks 0", "lora 0.001", "64", "0.9000"]
+    assert table[1][2:6] == ["lora@attention.query 4 in block 0", "lora 0.001", "64", "0.9000"]
     assert [row[5] for row in table[2:5]] == ["ValueError: a ¦ b", "MemoryError", "waiting"]
     assert [row[1] for row in table[5:]] == ["final of 1", "final of 0"]
 
@@ -82,7 +83,7 @@ def test_the_finalists_are_compared_with_their_intervals():
     table = rows(PAGE, "Finalists")
 
     assert [row[:5] for row in table] == [
-        ["best searched", "1", "lora@attention.query 4 in blocks 0", "64", "1"],
+        ["best searched", "1", "the searched configuration", "64", "1"],
         ["best baseline", "0", "plain LoRA", "32", "1"],
     ]
     assert [row[5] for row in table] == [str(ANSWER.searched.score), str(ANSWER.baseline.score)]
@@ -92,7 +93,7 @@ def test_the_finalists_are_compared_with_their_intervals():
 def test_the_configuration_of_the_plan_is_a_table_of_blocks_and_the_slots_in_use():
     assert "| block | lora@attention.query |" in PAGE
     assert rows(PAGE, "The configuration of the plan") == [["0", "4"], ["1", "·"]]
-    assert "Learning rates: lora 0.001; head 0.001; 3 epochs of batches of 32, fp32." in PAGE
+    assert "Learning rates: lora 0.001; head 0.003; 3 epochs of batches of 32, fp32." in PAGE
 
 
 def test_it_says_how_to_get_the_numbers_again():
@@ -123,4 +124,5 @@ def test_a_space_too_large_for_a_float_is_reported():
     study = replace(STUDY, backbone=deep, space=read_space("unified").on(deep))
 
     assert study.space.size > 10**308
-    assert "unified, 3.85e+417 configurations" in report(study, (), ANSWER, a_plan(study))
+    page = report(study, (), ANSWER, a_plan(study))
+    assert f"unified, {Decimal(study.space.size):.3g} configurations" in page

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from autopeft.budget import Budget
+from autopeft.errors import DataError
 from autopeft.executors.inline import InlineExecutor
 from autopeft.search import MOST_ATTEMPTS, search
 from autopeft.storage.memory import MemoryStore
@@ -258,6 +259,19 @@ def test_a_trial_that_ended_every_run_that_began_it_is_given_up():
     assert len(store.trials(STUDY.id)) == 11
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, DataError])
+def test_an_orderly_stop_is_no_attempt(stop):
+    """However often a user interrupts a trial, or mends what was wrong, it is not given up."""
+    store = opened()
+    for _ in range(MOST_ATTEMPTS + 1):
+        with pytest.raises(stop):
+            list(go(store, evaluator=Evaluator(errors={0: stop("stopped")})))
+
+    assert [(t.state, t.attempts) for t in store.trials(STUDY.id)] == [(State.WAITING, 0)]
+    list(go(store))
+    assert outcomes(store) == whole()
+
+
 def test_a_strategy_is_told_of_the_trial_that_was_given_up():
     """Else it would propose otherwise now than when the study is resumed later."""
     told = []
@@ -328,12 +342,12 @@ def test_finals_for_which_time_is_short_are_made_up_for_by_the_next_run():
         list(go(store, evaluator=Evaluator(steps=14)))
     working = Working()
 
-    limits = Limits(trials=7, seconds=25)
+    limits = Limits(trials=7, seconds=35)  # for three, but a pair of one seed is not torn apart
     list(go(store, limits=limits, evaluator=working, clock=lambda: working.now))
 
     known = outcomes(store)
     assert [t.proposal.seed for t in known[7:]] == [1, 1]  # one of each finalist
-    assert working.now - 1000 <= 25
+    assert working.now - 1000 == 20
     list(go(store))
     assert [t.proposal for t in outcomes(store)] == [t.proposal for t in whole()]
 

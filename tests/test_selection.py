@@ -7,6 +7,7 @@ import pytest
 
 from autopeft.answer import Interval
 from autopeft.errors import StudyError
+from autopeft.search_spaces.configuration import Configuration
 from autopeft.selection import answer, bootstrap, finalists, finals
 from autopeft.trial import Purpose, Trial
 from tests.builders import TASK, a_proposal, a_study, a_trial
@@ -40,6 +41,22 @@ def final(number: int, of: int, hits: int, *, seed: int = 1) -> Trial:
     return a_trial(
         number, hits / N, predictions=right(hits), purpose=Purpose.FINAL, seed=seed, of=of
     )
+
+
+def confirmed(*finalists: Trial) -> list[Trial]:
+    """Return finalists with two fresh seeds each that repeat their predictions."""
+    runs = [
+        replace(
+            finalist,
+            number=10 * seed + finalist.number,
+            proposal=replace(
+                finalist.proposal, purpose=Purpose.FINAL, seed=seed, of=finalist.number
+            ),
+        )
+        for seed in (1, 2)
+        for finalist in finalists
+    ]
+    return [*finalists, *runs]
 
 
 def asked(*trials: Trial, study=STUDY):
@@ -119,7 +136,7 @@ class TestVerdict:
     """Better, worse, or no difference beyond noise."""
 
     def test_a_large_difference_is_better(self):
-        found = asked(baseline(0, 20), searched(1, 38))
+        found = asked(*confirmed(baseline(0, 20), searched(1, 38)))
 
         assert found.verdict == "better"
         assert found.difference.mean == pytest.approx(18 / N)
@@ -127,7 +144,7 @@ class TestVerdict:
         assert found.chosen == 1
 
     def test_a_large_difference_the_other_way_is_worse(self):
-        found = asked(baseline(0, 38), searched(1, 20))
+        found = asked(*confirmed(baseline(0, 38), searched(1, 20)))
 
         assert found.verdict == "worse"
         assert found.difference.high < 0
@@ -135,14 +152,14 @@ class TestVerdict:
 
     @pytest.mark.parametrize("hits", [31, 32, 33])
     def test_one_example_more_or_less_is_no_difference_beyond_noise(self, hits):
-        found = asked(baseline(0, 32), searched(1, hits))
+        found = asked(*confirmed(baseline(0, 32), searched(1, hits)))
 
         assert found.verdict == "no difference beyond noise"
         assert found.difference.low <= 0 <= found.difference.high
 
     def test_the_difference_is_paired_over_examples(self):
         """Six gained and none lost is more than noise, though the scores' intervals overlap."""
-        found = asked(baseline(0, 26), searched(1, 32))
+        found = asked(*confirmed(baseline(0, 26), searched(1, 32)))
 
         assert found.verdict == "better"
         assert found.searched.score.low < found.baseline.score.high
@@ -161,7 +178,9 @@ class TestVerdict:
     def test_within_noise_a_baseline_stands_unless_its_mean_is_reached_with_fewer_parameters(
         self, hits, parameters, chosen
     ):
-        found = asked(baseline(0, 32, parameters=32), searched(1, hits, parameters=parameters))
+        found = asked(
+            *confirmed(baseline(0, 32, parameters=32), searched(1, hits, parameters=parameters))
+        )
 
         assert found.verdict == "no difference beyond noise"
         assert found.chosen == chosen
@@ -186,10 +205,47 @@ class TestSeeds:
         assert found.searched.score.low < 30 / N < 34 / N < found.searched.score.high
 
     def test_luck_that_fresh_seeds_do_not_repeat_makes_nothing_better(self):
-        trials = [baseline(0, 30), searched(1, 40), final(2, 1, 30), final(3, 0, 30)]
+        chosen = [baseline(0, 30), searched(1, 40)]
+        repeats = [final(10 * s + of, of, 30, seed=s) for s in (1, 2) for of in (0, 1)]
 
-        assert asked(*trials[:2]).verdict == "better"
-        assert asked(*trials).verdict == "no difference beyond noise"
+        assert asked(*confirmed(*chosen)).verdict == "better"
+        assert asked(*chosen, *repeats).verdict == "no difference beyond noise"
+
+    @pytest.mark.parametrize("seeds", [0, 1])
+    def test_below_two_fresh_seeds_there_is_no_verdict(self, seeds):
+        """One run says nothing of the noise between runs, however large the difference."""
+        trials = [baseline(0, 10), searched(1, 40)]
+        repeats = [final(5, 0, 10), final(6, 1, 40)] if seeds else []
+
+        found = asked(*trials, *repeats)
+
+        assert (found.verdict, found.chosen) == ("not compared", 0)
+        assert "too few to tell it from" in found.sentence()
+
+    def test_only_seeds_that_both_have_are_compared(self):
+        """A finalist whose run failed, or was never begun, is not held against a lucky one."""
+        trials = confirmed(baseline(0, 30), searched(1, 30))
+        lucky = final(40, 1, 40, seed=3)
+
+        found = asked(*trials, lucky)
+
+        assert (found.searched.seeds, found.baseline.seeds) == (2, 2)
+        assert found.searched.score.mean == pytest.approx(30 / N)
+
+    def test_what_lies_outside_the_space_is_never_chosen(self):
+        """Whoever allows only some slots cannot use a baseline that needs others."""
+        other = Configuration(
+            tuple((0, *row[1:-1], 3) for row in searched(0, 1).proposal.configuration.sizes)
+        )
+        outside = baseline(0, 40)
+        outside = replace(outside, proposal=replace(outside.proposal, configuration=other))
+        genes = tuple(g for g in STUDY.space.genes if all(c == 0 for _, c in g.cells))
+        study = a_study(finals=2, space=replace(STUDY.space, genes=genes))
+
+        found = asked(*confirmed(outside, searched(1, 20, ranks=(1, 1))), study=study)
+
+        assert (found.verdict, found.chosen) == ("worse", 1)
+        assert "outside the search space" in found.sentence()
 
     def test_without_fresh_seeds_the_trial_itself_is_used_and_the_answer_says_so(self):
         failed = final(1, 0, 0).failed("ValueError: diverged")
@@ -198,7 +254,7 @@ class TestSeeds:
         found = asked(searched(0, 36), failed)
 
         assert (found.searched.seeds, found.searched.score.mean) == (0, 36 / N)
-        assert "one seed, its noise not measured" in found.sentence()
+        assert "its own seed" in found.sentence()
 
     def test_seeds_that_differ_widen_the_interval(self):
         steady = asked(searched(0, 30), final(1, 0, 30), final(2, 0, 30, seed=2)).searched.score
@@ -216,7 +272,7 @@ def test_an_answer_counts_what_it_is_based_on():
 
     assert (found.metric, found.validation_examples, found.trials) == ("accuracy", N, 3)
     assert (found.searched.name, found.baseline.name) == (
-        "lora@attention.query 4 in blocks 0",
+        "the searched configuration",
         "plain LoRA",
     )
     assert (found.searched.parameters, found.baseline.parameters) == (64, 32)

@@ -67,8 +67,10 @@ class TpeStrategy:
         self._remember(trial.proposal)
         if not trial.ended or trial.proposal.purpose is Purpose.FINAL:
             return
-        genome = self._study.space.encode(trial.proposal.configuration)
-        if genome is None:  # a baseline outside the space
+        space, configuration = self._study.space, trial.proposal.configuration
+        # A baseline's sizes need not be choices of the space: it teaches about its nearest point.
+        genome = space.encode(configuration) or space.nearest(configuration)
+        if genome is None:
             return
         rng = np.random.default_rng([self._study.seed, trial.number])
         params: dict[str, int | float] = {

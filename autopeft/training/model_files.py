@@ -13,7 +13,7 @@ from autopeft.study import Head
 
 _PACKAGE = "package:"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer_config.json")
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 

@@ -399,6 +399,34 @@ class StoreContract:
         with store.lease(study.id) as lease:
             lease.renew()
 
+    def test_a_living_process_of_this_machine_keeps_its_study_however_silent(
+        self, store, study, surroundings, neighbour
+    ):
+        """Reading a large model is silent, and a second runner would measure everything twice."""
+        ours = surroundings.process
+        surroundings.process = neighbour
+        with store.lease(study.id):
+            surroundings.process = ours
+            surroundings.seconds += 9_999
+            with pytest.raises(StudyError, match=f"being run by process {neighbour.pid}"):
+                store.lease(study.id).__enter__()
+
+    def test_a_trial_that_is_put_back_was_never_started(self, store, study):
+        """It waits again, and the attempt does not count."""
+        waiting = store.add_trial(study.id, a_proposal())
+        store.put_back(study.id, store.start(study.id, waiting))
+
+        assert store.trials(study.id) == (waiting,)
+
+    def test_a_trial_that_has_ended_is_not_put_back(self, store, study):
+        """What was measured stays."""
+        started = store.start(study.id, store.add_trial(study.id, a_proposal()))
+        ended = started.failed("ValueError")
+        store.finish(study.id, ended)
+        store.put_back(study.id, started)
+
+        assert store.trials(study.id) == (ended,)
+
     def test_signs_of_life_keep_a_study(self, store, study, surroundings):
         """They are written every ten seconds at most; nine seconds after one there is no other."""
         ours = surroundings.process
@@ -418,7 +446,7 @@ class StoreContract:
         ours = surroundings.process
         old = store.lease(study.id)
         old.__enter__()
-        surroundings.process = neighbour
+        surroundings.process = replace(neighbour, host="elsewhere")
         surroundings.seconds += 121
         with store.lease(study.id):
             old.__exit__(None, None, None)

@@ -44,7 +44,7 @@ def test_a_table_of_zeros_is_empty_and_says_so():
     ("column", "said"),
     [
         ((8, 8, 8, 8, 8), "lora@attention.query 8"),
-        ((8, 0, 0, 0, 0), "lora@attention.query 8 in blocks 0"),
+        ((8, 0, 0, 0, 0), "lora@attention.query 8 in block 0"),
         ((0, 4, 8, 0, 2), "lora@attention.query 2-8 in blocks 1-2,4"),
         ((1, 1, 0, 1, 1), "lora@attention.query 1 in blocks 0-1,3-4"),
     ],

@@ -165,7 +165,7 @@ def test_a_refused_ceiling_names_the_smallest_configuration_and_its_share():
         BudgetError,
         match=r"nothing in the space 'unified' fits into 100 parameters: the smallest "
         r"configuration trains 768 \(0\.0034% of the backbone; "
-        r"lora@attention\.query 1 in blocks 0\); raise the budget or take another space",
+        r"lora@attention\.query 1 in block 0\); raise the budget or take another space",
     ):
         SPACES["unified on MiniLM"].must_fit(100, MINI_LM.parameters)
 
