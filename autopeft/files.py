@@ -3,6 +3,8 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,25 @@ def writable_folder(folder: Path) -> Path:
     return folder
 
 
-def write_text(file: Path, text: str) -> Path:
+@contextmanager
+def results_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder as ``writable_folder`` does; on an error, folders made and left empty go again.
+
+    Raises:
+        OutputError: It cannot be made, or not be written to.
+    """
+    # Path.exists raises where a folder above may not be entered, before Python 3.14
+    made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]  # noqa: PTH110
+    try:
+        yield writable_folder(folder)
+    except BaseException:
+        with suppress(OSError):  # the first that is not empty, and so all above it
+            for each in made:
+                each.rmdir()
+        raise
+
+
+def write_bytes(file: Path, content: bytes) -> Path:
     """Write a file whole: a reader sees the old content or the new, and never a part.
 
     Raises:
@@ -37,8 +57,8 @@ def write_text(file: Path, text: str) -> Path:
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         try:
-            with partial.open("w", encoding="utf-8") as stream:
-                stream.write(text)
+            with partial.open("wb") as stream:
+                stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(file)
@@ -49,6 +69,11 @@ def write_text(file: Path, text: str) -> Path:
             f"cannot write {file}: {error.strerror or error}; make room or give another --out"
         ) from None
     return file
+
+
+def write_text(file: Path, text: str) -> Path:
+    """Write a text in UTF-8 as ``write_bytes`` does."""
+    return write_bytes(file, text.encode())
 
 
 def write_json(file: Path, document: Any) -> Path:

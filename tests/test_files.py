@@ -3,13 +3,13 @@
 import json
 import os
 import resource
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from autopeft.errors import OutputError
-from autopeft.files import writable_folder, write_json, write_text
+from autopeft.files import results_folder, writable_folder, write_json, write_text
 
 
 def names_in(folder: Path) -> list[str]:
@@ -91,6 +91,40 @@ def test_a_folder_is_made_with_those_above_it_and_left_empty(tmp_path):
 
     assert folder == writable_folder(folder) == tmp_path / "runs" / "7"
     assert names_in(folder) == []
+
+
+def stopped_in(folder: Path, *results: str) -> None:
+    """Write some results into a folder, and then fail."""
+    with suppress(KeyError), results_folder(folder):
+        for name in results:
+            write_text(folder / name, "{}")
+        raise KeyError
+
+
+def test_folders_made_for_results_that_never_came_are_taken_away_again(tmp_path):
+    (tmp_path / "runs").mkdir()
+
+    stopped_in(tmp_path / "runs" / "a" / "b")
+
+    assert names_in(tmp_path) == ["runs"]
+    assert names_in(tmp_path / "runs") == []
+
+
+def test_a_folder_with_results_or_of_someone_else_stays(tmp_path):
+    (tmp_path / "theirs").mkdir()
+
+    stopped_in(tmp_path / "theirs")
+    stopped_in(tmp_path / "ours" / "7", "plan.json")
+
+    assert (tmp_path / "theirs").is_dir()
+    assert names_in(tmp_path / "ours" / "7") == ["plan.json"]
+
+
+def test_a_folder_for_results_stays_when_all_went_well(tmp_path):
+    with results_folder(tmp_path / "7") as folder:
+        pass
+
+    assert folder.is_dir()
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):

@@ -39,7 +39,11 @@ def _program(
 
 
 def main() -> None:
-    """Run the program. Exit codes: 0 done, 1 our fault, 2 the user can mend it, 130 interrupted."""
+    """Run the program.
+
+    Exit codes: 0 done, 1 our fault, 2 the user can mend it (``doctor``: something that it looked at
+    has a problem), 130 interrupted.
+    """
     process.prepare()
     try:
         app()

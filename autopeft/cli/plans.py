@@ -2,19 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autopeft.cli import options as opt
-from autopeft.cli.console import note, say, show_json
+from autopeft.cli.console import INTERRUPTED, note, say, show_json
 from autopeft.cli.inspect import StudyArgument
 from autopeft.errors import PlanError, StudyError
-from autopeft.files import writable_folder, write_json, write_text
+from autopeft.files import results_folder, write_json, write_text
 from autopeft.plan import Plan
 from autopeft.plan import schema as plan_schema
 from autopeft.records import to_json
 from autopeft.study import Where
+
+if TYPE_CHECKING:
+    from autopeft.training.production import Outcome
 
 _TELL_EVERY = 0.1
 
@@ -32,18 +35,17 @@ def export(
     """
     from autopeft.report import report
     from autopeft.settings import settings
-    from autopeft.wiring import store_of
 
-    opened = store_of(settings(store=store).store_url)
+    opened = opt.existing_store(settings(store=store).store_url)
     found = opened.study(study)
     concluded = opened.answer(found.id)
     if concluded is None:
         raise StudyError(f"study {found.id} has no answer yet: run its search again to the end")
     answer, plan = concluded
-    folder = writable_folder(opt.folder_of(out, found.id))
-    plan_file = write_json(folder / "plan.json", plan.to_json())
     text = report(found, opened.trials(found.id), answer, plan)
-    report_file = write_text(folder / "report.md", text)
+    with results_folder(opt.folder_of(out, found.id)) as folder:
+        plan_file = write_json(folder / "plan.json", plan.to_json())
+        report_file = write_text(folder / "report.md", text)
     if as_json:
         show_json({"study": found.id, "plan": str(plan_file), "report": str(report_file)})
     else:
@@ -65,33 +67,18 @@ def train(
 
     Model and data are the plan's own unless others are named.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from autopeft.training.production import Outcome
-    from autopeft.training.production import train as train_plan
-
     read = read_plan(plan)
     files = opt.data_of(data, validation, test) if data else read.where.data
     where = Where(model=model or read.where.model, data=files)
-    folder = writable_folder(Path(out) if out else plan.parent / "trained")
     chosen = read.seed if seed is None else seed
-    console = Console(stderr=True)
-    outcome: Outcome | None = None
-    with Progress(console=console, disable=not console.is_terminal) as bars:
-        task, told = bars.add_task("training", total=1.0), 0.0
-        for event in train_plan(read, where, folder, seed=chosen, threads=threads):
-            if isinstance(event, Outcome):
-                outcome = event
-            else:
-                bars.update(task, completed=event)
-                if not console.is_terminal and event >= told + _TELL_EVERY:
-                    told = event
-                    note(f"training {event:.0%}")
-    if outcome is None:
-        raise PlanError("training ended without a result")
-    write_json(folder / "plan.json", read.to_json())
-    file = write_json(folder / "outcome.json", to_json(outcome))
+    with results_folder(Path(out) if out else plan.parent / "trained") as folder:
+        try:
+            outcome = _followed(read, where, folder, chosen, threads)
+        except KeyboardInterrupt:
+            note("interrupted: nothing of this training is kept")
+            raise typer.Exit(INTERRUPTED) from None
+        write_json(folder / "plan.json", read.to_json())
+        file = write_json(folder / "outcome.json", to_json(outcome))
     if as_json:
         show_json({**to_json(outcome), "out": str(folder)})
         return
@@ -103,6 +90,27 @@ def train(
         f"{test_score.high:.4f}, {outcome.test_examples:,} examples)"
     )
     say(f"\nweights  {folder / 'adapter.safetensors'}\noutcome  {file}")
+
+
+def _followed(plan: Plan, where: Where, folder: Path, seed: int, threads: int | None) -> "Outcome":
+    """Train a plan with a bar on a terminal, and a line for every tenth elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from autopeft.training.production import Outcome
+    from autopeft.training.production import train as train_plan
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bars:
+        task, told = bars.add_task("training", total=1.0), 0.0
+        for event in train_plan(plan, where, folder, seed=seed, threads=threads):
+            if isinstance(event, Outcome):
+                return event
+            bars.update(task, completed=event)
+            if not console.is_terminal and event >= told + _TELL_EVERY:
+                told = event
+                note(f"training {event:.0%}")
+    raise RuntimeError("training ended without an outcome")
 
 
 def schema() -> None:

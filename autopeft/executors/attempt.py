@@ -5,18 +5,13 @@ from collections.abc import Iterator
 
 from autopeft.errors import AutopeftError
 from autopeft.ports import Evaluator
+from autopeft.training.memory import is_out_of_memory
 from autopeft.trial import Trial
 
-# What the allocators of torch say in a RuntimeError, on CPU, CUDA, ROCm and MPS.
-OUT_OF_MEMORY = (
-    "out of memory",
-    "not enough memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "cublas_status_alloc_failed",
-)
-
 logger = logging.getLogger(__name__)
+# The outcome says what went wrong. Who wants the traceback too adds a handler; without any, Python
+# would write it on standard error.
+logging.getLogger("autopeft").addHandler(logging.NullHandler())
 
 
 def attempt(evaluator: Evaluator, trial: Trial) -> Iterator[Trial]:
@@ -45,18 +40,10 @@ def attempt(evaluator: Evaluator, trial: Trial) -> Iterator[Trial]:
 
 def _outcome(trial: Trial, error: Exception) -> Trial:
     reason = _reason(error)
-    return trial.out_of_memory(reason) if _is_out_of_memory(error) else trial.failed(reason)
+    return trial.out_of_memory(reason) if is_out_of_memory(error) else trial.failed(reason)
 
 
 def _reason(error: Exception) -> str:
     """Name an error by its type and the first line of its message."""
     first_line = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Recognise what allocators raise, by name and by text, without loading torch."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(phrase in text for phrase in OUT_OF_MEMORY)

@@ -1,12 +1,13 @@
 """Trained weights on disk: only what was trained, as safetensors."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
 
-from autopeft.errors import OutputError, PlanError
+from autopeft.errors import PlanError
+from autopeft.files import write_bytes
 from autopeft.training.trainer import Tuned
 
 _HEAD = "head/"
@@ -23,15 +24,8 @@ def save(tuned: Tuned, file: Path, plan_digest: str) -> None:
         f"{_HEAD}weight": tuned.model.weight.detach(),
         f"{_HEAD}bias": tuned.model.bias.detach(),
     }
-    partial = file.with_name(file.name + ".partial")
-    try:
-        save_file(tensors, partial, metadata={"plan": plan_digest, "format": "autopeft/1"})
-        partial.replace(file)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"cannot write the weights to {file}: {error}") from None
-    finally:
-        with suppress(OSError):  # such as a folder that is none
-            partial.unlink(missing_ok=True)
+    # save_file would leave a file that only its owner may read, whatever the umask allows
+    write_bytes(file, serialized(tensors, {"plan": plan_digest, "format": "autopeft/1"}))
 
 
 def load(tuned: Tuned, file: Path) -> None:

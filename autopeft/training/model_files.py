@@ -94,7 +94,7 @@ def default_head(files: ModelFiles) -> Head:
 def weights_digest(path: Path) -> str:
     """Return the SHA-256 of a model's configuration, weights and tokenizer."""
     digest = hashlib.sha256()
-    for pattern in ("config.json", *_WEIGHTS, *_TOKENIZERS):
+    for pattern in ("config.json", *_WEIGHTS, *_TOKENIZERS, "tokenizer_config.json"):
         for file in sorted(path.glob(pattern)):
             digest.update(file.name.encode())
             with file.open("rb") as stream:

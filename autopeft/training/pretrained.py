@@ -4,6 +4,7 @@ from typing import Any
 
 from autopeft.backbone import Architecture, Backbone, Site, architecture_of
 from autopeft.errors import BackboneError
+from autopeft.training.memory import is_out_of_memory
 from autopeft.training.model_files import ModelFiles, first_line, weights_digest
 
 # Their first token has the position after the number of the padding token.
@@ -46,6 +47,8 @@ def read_backbone(files: ModelFiles) -> Backbone:
 def load_backbone(files: ModelFiles) -> Any:
     """Load the weights in single precision, all frozen, with autopeft's attention.
 
+    What is raised for a lack of memory passes unchanged: the model is not to blame for it.
+
     Raises:
         BackboneError: The weights cannot be read, are not all there or do not fit the
             configuration.
@@ -67,6 +70,8 @@ def load_backbone(files: ModelFiles) -> Any:
             trust_remote_code=False,
         )
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise BackboneError(
             f"cannot load the weights of {files.reference!r}: {first_line(error)}; "
             "is the download complete?"

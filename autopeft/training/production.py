@@ -1,6 +1,7 @@
 """Train a plan: the chosen configuration from scratch, on all that the plan says."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from autopeft.study import DataFiles, Task, Where
 from autopeft.tasks.metrics import METRICS
 from autopeft.tasks.reading import read_task
 from autopeft.training import checkpoint
-from autopeft.training.model_files import find_model
+from autopeft.training.loop import DivergedError
+from autopeft.training.memory import is_out_of_memory
+from autopeft.training.model_files import find_model, first_line
 from autopeft.training.pretrained import read_backbone
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity, Measurement
@@ -48,8 +51,17 @@ def train(
     """Train a plan, yielding progress in [0, 1] and at last the outcome; weights go to ``out``.
 
     Raises:
-        PlanError: The model or the labels are not those of the plan.
+        PlanError: The model or the labels are not those of the plan, training it diverges, or
+            memory is short.
+        OutputError: The weights cannot be written.
     """
+    with _in_plain_words():
+        yield from _trained(plan, where, out, seed, threads)
+
+
+def _trained(
+    plan: Plan, where: Where, out: Path, seed: int, threads: int | None
+) -> Iterator[float | Outcome]:
     task = task_for(plan, where.data)
     backbone = read_backbone(find_model(where.model))
     if backbone.digest != plan.backbone.digest:
@@ -69,13 +81,15 @@ def train(
             raise RuntimeError("training ended without a measurement")
         test = trainer.parts["test"]
         predictions, _ = tuned.predict(test)
+        truth, score = test.labels.astype(np.float64), METRICS[task.metric].score
+        interval = bootstrap([predictions.astype(np.float64)], truth, score, seed)
+        # last of all, so that whoever interrupts before this keeps nothing by halves
         checkpoint.save(tuned, out / "adapter.safetensors", digest(plan.to_json()))
-    truth, score = test.labels.astype(np.float64), METRICS[task.metric].score
     yield Outcome(
         metric=task.metric,
         validation=measured.score,
         promised=plan.expected.trial_score,
-        test=bootstrap([predictions.astype(np.float64)], truth, score, seed),
+        test=interval,
         test_examples=len(test),
         same_data=task.digest == plan.task.digest,
         seed=seed,
@@ -84,6 +98,24 @@ def train(
         steps=measured.steps,
         seconds=measured.seconds,
     )
+
+
+@contextmanager
+def _in_plain_words() -> Iterator[None]:
+    try:
+        yield
+    except DivergedError as error:
+        raise PlanError(
+            f"training the plan diverged: {error}; lower the learning rates in its recipe, "
+            "or give another --seed"
+        ) from None
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise PlanError(
+            f"memory ran out while training the plan ({first_line(error)}): end other programs, "
+            "lower batch_size in its recipe, or train it where there is more memory"
+        ) from None
 
 
 def task_for(plan: Plan, data: DataFiles) -> Task:

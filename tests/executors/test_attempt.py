@@ -1,6 +1,9 @@
 """Whatever happens to a trial becomes its outcome."""
 
+import errno
 import logging
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -41,6 +44,9 @@ def test_a_measurement_ends_a_trial():
         RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError("MPS backend out of memory (MPS allocated: 18.13 GB)."),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("can't start new thread"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
 )
 def test_what_allocators_raise_is_known_as_lack_of_memory(error):
@@ -75,6 +81,15 @@ def test_the_traceback_is_logged(caplog):
 
     assert "trial 0 failed" in caplog.text
     assert "ValueError: shapes differ" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_traceback_is_not_shown_to_who_has_not_asked_for_it():
+    """Python shows the warnings of loggers without any handler on standard error."""
+    code = "from autopeft.executors import attempt; attempt.logger.warning('trial 0 failed')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_what_the_user_has_to_mend_is_raised_and_not_an_outcome():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from autopeft.cli.app import main
+from autopeft.storage.sql import SqlStore
 from tests.journeys.commands import MODEL, autopeft, sample, search_words
 
 
@@ -43,7 +44,7 @@ def refused(tmp_path, monkeypatch, capsys):
         assert ended.value.code == 2, shown.err
         assert shown.out == ""
         assert len(sentences) == 1, shown.err
-        assert not (folder / "out").exists()
+        assert list(folder.iterdir()) == []
         return sentences[0]
 
     return run
@@ -141,9 +142,44 @@ def test_an_output_directory_that_cannot_be_made(data, tmp_path, refused):
     assert "cannot write into the output directory" in sentence
 
 
-def test_a_study_that_does_not_exist(refused):
+def test_a_study_that_does_not_exist(tmp_path, refused):
     """The reference is repeated."""
-    assert "123456" in refused(["show", "123456", "--store", "sqlite:///store.db"])
+    SqlStore(f"sqlite:///{tmp_path / 'store.db'}").close()
+
+    assert "123456" in refused(["show", "123456", "--store", f"sqlite:///{tmp_path / 'store.db'}"])
+
+
+@pytest.mark.parametrize("look", ["studies", "trials latest", "show latest", "export latest"])
+def test_looking_into_a_store_that_is_not_there_makes_none(look, refused):
+    """Its file is named, and how to get one."""
+    sentence = refused([*look.split(), "--store", "sqlite:///store.db"])
+
+    assert sentence == (
+        "error: there is no store at store.db yet: autopeft search makes one, "
+        "or give another --store"
+    )
+
+
+def test_a_newcomer_without_a_store_has_no_studies_and_no_problem(tmp_path):
+    """The usual store has not been named, so it is no mistake that it is not there."""
+    listed = autopeft("studies", cwd=tmp_path)
+
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "there are no studies in this store yet" in listed.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_ends_with_two_where_something_has_a_problem(tmp_path, monkeypatch, capsys):
+    """A store that is not made yet is none, a model that cannot be found is one."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["autopeft", "doctor", "--model", "no/such/folder", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    states = {row["what"]: row["state"] for row in json.loads(capsys.readouterr().out)}
+
+    assert ended.value.code == 2
+    assert (states["store"], states["model"]) == ("absent", "problem")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_plan_that_is_none(tmp_path, refused):

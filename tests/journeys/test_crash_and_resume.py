@@ -8,7 +8,7 @@ import pytest
 
 from tests.journeys.commands import autopeft, command, environment, sample, search_words
 
-TRIALS = ("--trials", "5", "--finals", "1", "--out", "out")
+TRIALS = ("--trials", "8", "--finals", "1", "--out", "out")
 
 
 def run_until(words, folder, line, how):
@@ -48,7 +48,7 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "line", ["trial   0 begins", "trial   1 accuracy", "trial   4 begins", "trial   6 begins"]
+    "line", ["trial   0 begins", "trial   1 accuracy", "trial   7 begins", "trial   9 begins"]
 )
 def test_kill_9_loses_nothing_that_was_measured(line, tmp_path, uninterrupted):
     """Killed in a trial, between two, or in the finals: the end is that of an uninterrupted run."""

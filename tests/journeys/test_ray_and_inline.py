@@ -12,7 +12,7 @@ from tests.journeys.commands import MODEL, sample
 def outcomes(study, executor):
     """Run a study and return what was measured, times apart."""
     store = MemoryStore()
-    running = wiring.run(study, Limits(trials=4), store=store, executor=executor, threads=1)
+    running = wiring.run(study, Limits(trials=10), store=store, executor=executor, threads=1)
     for _ in running:
         pass
     answer, _ = wiring.conclude(study, store)

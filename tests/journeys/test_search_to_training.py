@@ -1,10 +1,19 @@
 """A newcomer's whole way: look, estimate, search, read, export, train."""
 
 import json
+import signal
+import subprocess
 
 import pytest
 
-from tests.journeys.commands import MODEL, autopeft, sample, search_words
+from tests.journeys.commands import (
+    MODEL,
+    autopeft,
+    command,
+    environment,
+    sample,
+    search_words,
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,21 +119,61 @@ def test_studies_lists_what_was_searched(journey):
 
 def test_estimate_tells_ceiling_space_time_and_memory_without_training(journey):
     """The same options give the study's own id and no trial."""
-    folder, data, *_ = journey
-    words = search_words(data, "--trials", "5", "--finals", "1")
-    kept = [w for i, w in enumerate(words[1:]) if not _of(words[1:], i, "--threads", "--store")]
-    done = autopeft("estimate", *kept, "--json", cwd=folder)
+    folder, _, words, _ = journey
+    listed = autopeft("studies", "--store", "sqlite:///store.db", "--json", cwd=folder)
+    done = autopeft("estimate", *words[1:], "--json", cwd=folder)
     document = json.loads(done.stdout)
 
     assert done.returncode == 0, done.stderr
+    assert document["study"] == json.loads(listed.stdout)[0]["study"]
     assert document["ceiling"] == 227_132
     assert document["trainings"] == 7
     assert document["seconds_per_trial"] > 0
     assert document["memory_bytes"] > 4 * 22_713_216
 
 
-def _of(words, index, *options):
-    return words[index] in options or (index > 0 and words[index - 1] in options)
+def test_estimate_shares_time_among_workers_and_ends_at_the_limit(journey):
+    """What is expected is the smaller of the limit and the work, which the workers share."""
+    folder, _, words, _ = journey
+    more = ("--executor", "ray", "--workers", "2", "--time", "1s")
+    done = autopeft("estimate", *words[1:], *more, "--json", cwd=folder)
+    document = json.loads(done.stdout)
+
+    assert done.returncode == 0, done.stderr
+    shared = 7 * document["seconds_per_trial"] / 2
+    assert document["seconds_without_limit"] == pytest.approx(shared, abs=0.3)  # both are rounded
+    assert document["seconds"] == min(1.0, document["seconds_without_limit"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [("0.01s", "the limit of time: it ends before"), ("9h", "the limit of 540.0 min leaves room")],
+)
+def test_estimate_says_whether_the_limit_of_time_is_reached(journey, tmp_path, limit, said):
+    """The limit may as well be a setting."""
+    (tmp_path / "autopeft.toml").write_text(f'time = "{limit}"')
+    _, _, words, _ = journey
+    done = autopeft("estimate", *words[1:], cwd=tmp_path)
+
+    assert said in " ".join(done.stdout.split())
+    assert [file.name for file in tmp_path.iterdir()] == ["autopeft.toml"]
+
+
+def test_an_interrupted_training_keeps_nothing(journey):
+    """It says so and leaves no folder behind."""
+    folder, *_ = journey
+    words = command("train", "out/plan.json", "--out", "stopped")
+    with subprocess.Popen(
+        words, cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("training ")
+        running.send_signal(signal.SIGINT)
+        said = running.stderr.read()
+
+    assert running.returncode == 130, said
+    assert said.endswith("interrupted: nothing of this training is kept\n")
+    assert not (folder / "stopped").exists()
 
 
 @pytest.mark.parametrize("what", ["spaces", "methods", "doctor", "schema"])

@@ -59,6 +59,13 @@ def test_a_file_holds_what_was_trained_and_names_its_plan(bench, saved):
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_others_may_read_the_weights_as_the_umask_allows(saved):
+    file, _ = saved
+    (plain := file.with_name("plan.json")).touch()
+
+    assert file.stat().st_mode == plain.stat().st_mode
+
+
 def test_weights_of_another_configuration_are_refused(bench, saved):
     with (
         bench.tuned({"lora@attention.key": 2}) as tuned,
@@ -121,7 +128,7 @@ def test_a_place_that_cannot_be_written_is_named(bench, tmp_path, place):
 
     with (
         bench.tuned(MANY) as tuned,
-        pytest.raises(OutputError, match=f"cannot write the weights to .*{place}: "),
+        pytest.raises(OutputError, match=f"cannot write .*{place}: .*; make room or give another"),
     ):
         checkpoint.save(tuned, tmp_path / place, "")
 
@@ -161,6 +168,6 @@ def test_a_disk_that_is_full_leaves_the_old_weights_and_nothing_else(bench, save
         env=os.environ,
     )
 
-    assert done.stdout.startswith(f"cannot write the weights to {file}: "), done.stderr
+    assert done.stdout.startswith(f"cannot write {file}: "), done.stderr
     assert list(file.parent.iterdir()) == [file]
     assert file.read_bytes() == before

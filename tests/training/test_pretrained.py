@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertForMaskedLM
+from transformers import AutoModel, BertForMaskedLM
 
 from autopeft.errors import BackboneError
 from autopeft.training.model_files import default_head, find_model, packaged_models
@@ -208,6 +208,21 @@ class TestLoading:
 
         with pytest.raises(BackboneError, match=r"cannot load the weights of .* complete"):
             load_backbone(find_model(str(folder)))
+
+    @pytest.mark.parametrize(
+        "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: ...")]
+    )
+    def test_a_lack_of_memory_is_not_the_fault_of_the_model(self, folder, monkeypatch, error):
+        """It passes as it is, so that it becomes the outcome of a trial."""
+
+        def short(*_, **__):
+            raise error
+
+        monkeypatch.setattr(AutoModel, "from_pretrained", short)
+
+        with pytest.raises(type(error)) as caught:
+            load_backbone(find_model(str(folder)))
+        assert caught.value is error
 
     def test_weights_of_another_width_are_named(self, folder):
         rewrite(folder / "config.json", intermediate_size=64)

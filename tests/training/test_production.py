@@ -142,6 +142,40 @@ def test_other_weights_are_refused(plan, tmp_path):
     assert not (tmp_path / "adapter.safetensors").exists()
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_training_that_diverges_is_told_in_one_sentence_and_leaves_nothing(plan, tmp_path):
+    rates = dict.fromkeys(plan.recipe.learning_rates, 1e30)
+    recipe = replace(plan.recipe, learning_rates=rates, head_learning_rate=1e30)
+
+    with pytest.raises(
+        PlanError, match=r"training the plan diverged: .*; lower the learning rates in its recipe, "
+    ):
+        outcome_of(replace(plan, recipe=recipe), plan.where, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lack_of_memory_is_told_in_one_sentence(plan, tmp_path, monkeypatch):
+    def short(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(Trainer, "measure", short)
+
+    with pytest.raises(
+        PlanError, match=r"memory ran out while training the plan \(Default.*\): end other .* lower"
+    ):
+        outcome_of(plan, plan.where, tmp_path)
+
+
+def test_an_error_of_ours_keeps_its_traceback(plan, tmp_path, monkeypatch):
+    def wrong(*_, **__):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(Trainer, "measure", wrong)
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        outcome_of(plan, plan.where, tmp_path)
+
+
 def test_other_labels_are_refused(plan, tmp_path):
     renamed = [row | {"label": row["label"].upper()} for row in opinions(80)]
     data = write_rows(tmp_path / "data.csv", renamed)
@@ -163,7 +197,7 @@ def test_the_plan_decides_how_the_data_is_read(plan, tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_named(plan, tmp_path):
-    with pytest.raises(OutputError, match="cannot write the weights to"):
+    with pytest.raises(OutputError, match=r"cannot write .*adapter\.safetensors: .* another --out"):
         outcome_of(plan, plan.where, tmp_path / "missing")
 
 
