@@ -70,7 +70,7 @@ def study_of(request: Request) -> Study:
     """
     from autopeft.tasks.reading import read_task
     from autopeft.training.model_files import default_head, find_model
-    from autopeft.training.pretrained import read_backbone
+    from autopeft.training.shape import read_backbone
 
     budget, text = Budget.parse(request.budget), read_space(request.space)
     _known("strategy", request.strategy, STRATEGIES)

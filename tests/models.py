@@ -27,7 +27,8 @@ from autopeft.search_spaces.reading import read_space
 from autopeft.study import DataFiles, Study, Task, Where
 from autopeft.tasks.reading import read_task
 from autopeft.training.model_files import ModelFiles, find_model
-from autopeft.training.pretrained import load_backbone, read_backbone
+from autopeft.training.pretrained import load_backbone
+from autopeft.training.shape import read_backbone
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity, Proposal, Recipe, Trial
 

@@ -224,7 +224,7 @@ def _store(url: str) -> tuple[str, str, str]:
 
 def _model(reference: str) -> str:
     from autopeft.training.model_files import find_model
-    from autopeft.training.pretrained import read_backbone
+    from autopeft.training.shape import read_backbone
 
     backbone = read_backbone(find_model(reference))
     return (

@@ -19,7 +19,7 @@ from autopeft.training import checkpoint
 from autopeft.training.loop import DivergedError
 from autopeft.training.memory import is_out_of_memory
 from autopeft.training.model_files import find_model, first_line
-from autopeft.training.pretrained import read_backbone
+from autopeft.training.shape import read_backbone
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity, Measurement
 

@@ -9,7 +9,8 @@ from autopeft.methods.inject import injected
 from autopeft.methods.places import Block
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.training.model_files import find_model
-from autopeft.training.pretrained import load_backbone, load_tokenizer, read_backbone
+from autopeft.training.pretrained import load_backbone, load_tokenizer
+from autopeft.training.shape import read_backbone
 from tests.models import MINILM, Tiny, padded_inputs, table, tiny
 
 RANK, SCALE = 4, 2.0

@@ -6,7 +6,7 @@ from autopeft.search_spaces.catalog import slots_of
 from autopeft.study import Where
 from autopeft.training.estimate import estimate
 from autopeft.training.model_files import find_model
-from autopeft.training.pretrained import read_backbone
+from autopeft.training.shape import read_backbone
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity
 from tests.models import (

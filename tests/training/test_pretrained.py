@@ -10,7 +10,8 @@ from transformers import AutoModel, BertForMaskedLM
 
 from autopeft.errors import BackboneError
 from autopeft.training.model_files import default_head, find_model, packaged_models
-from autopeft.training.pretrained import load_backbone, load_tokenizer, read_backbone
+from autopeft.training.pretrained import load_backbone, load_tokenizer
+from autopeft.training.shape import read_backbone
 from tests.models import FAMILIES, MINILM, config_of, padded_inputs, save_tiny, save_weights
 
 
