@@ -1,39 +1,61 @@
 """The frozen pretrained transformer as a value: its shape, without its weights.
 
-An architecture is data: a YAML file in ``architectures/`` says where in a block each site is.
-Widths are not written there; they are read from the model's own modules on the meta device.
+A backbone is one stack of blocks, or two: encoder and decoder, or the two towers of CLIP. The
+blocks of all stacks are numbered through, and are the rows of every configuration. An architecture
+is data: a YAML file in ``architectures/`` says where in a block each site is. Widths are not
+written there; they are read from the model's own modules on the meta device.
 """
 
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Literal
 
-import yaml
-
-from autopeft.errors import BackboneError
-
-SiteKind = Literal["linear", "norm", "attention"]
+SiteKind = Literal["linear", "norm", "attention", "ffn", "block", "embeddings"]
+NormPlace = Literal["pre", "post"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A module in every block at which a method can sit.
+    """A place in the blocks of a stack at which a method can sit.
 
-    ``path`` leads from the backbone to the module and contains ``{block}``. ``inputs`` and
-    ``outputs`` are its widths; a norm has equal ones, attention those of its keys and values.
+    ``stack`` is empty where there is only one. ``path`` leads from the backbone to the module and
+    may contain ``{block}``, the number within the stack. ``blocks`` are the first row of a
+    configuration that has the site, and the row after the last. ``inputs`` and ``outputs`` are
+    widths: of a linear layer its own; of a norm, a block or the embeddings equal ones; of attention
+    those of all keys and of all values; of the feed-forward layer what goes in and comes out.
+    ``start`` is the first output of a site that is a slice of a fused matrix, None where the matrix
+    is the site's own. ``bias`` tells whether there is one.
+    """
+
+    stack: str = ""
+    place: str
+    kind: SiteKind
+    path: str
+    blocks: tuple[int, int]
+    inputs: int
+    outputs: int
+    bias: bool = False
+    start: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The place, after the stack where there are several: ``decoder.cross.query``."""
+        return f"{self.stack}.{self.place}" if self.stack else self.place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """Equal blocks, one after another.
+
+    ``first`` is the row of its first block. ``norm`` tells whether a block normalises what a
+    sub-layer reads (``pre``) or the sum that it leaves (``post``).
     """
 
     name: str
-    kind: SiteKind
-    path: str
-    inputs: int
-    outputs: int
-    bias: bool
-
-    def module_path(self, block: int) -> str:
-        """Return the path of the module in one block."""
-        return self.path.format(block=block)
+    first: int
+    blocks: int
+    width: int
+    heads: int
+    norm: NormPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,72 +68,33 @@ class Backbone:
 
     name: str
     architecture: str
-    blocks: int
-    width: int
+    stacks: tuple[Stack, ...]
     parameters: int
     sites: tuple[Site, ...]
     digest: str
+
+    @property
+    def blocks(self) -> int:
+        """Count the blocks of all stacks: the rows of a configuration."""
+        return sum(stack.blocks for stack in self.stacks)
+
+    @property
+    def width(self) -> int:
+        """The width of the widest stack."""
+        return max(stack.width for stack in self.stacks)
 
     def site(self, name: str) -> Site:
         """Return the site of this name, which the caller knows to exist."""
         return next(site for site in self.sites if site.name == name)
 
+    def find(self, stack: str, place: str) -> Site | None:
+        """Return the site at a place of a stack, or None where there is none."""
+        return next((s for s in self.sites if (s.stack, s.place) == (stack, place)), None)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SitePlace:
-    """Where one site lies inside a block."""
+    def stack_of(self, block: int) -> Stack:
+        """Return the stack to which a row of a configuration belongs."""
+        return next(s for s in self.stacks if s.first <= block < s.first + s.blocks)
 
-    name: str
-    kind: SiteKind
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
-    """Where the sites of a family of models are."""
-
-    name: str
-    model_types: tuple[str, ...]
-    blocks: str
-    places: tuple[SitePlace, ...]
-
-
-@cache
-def architectures() -> tuple[Architecture, ...]:
-    """Read all architecture files."""
-    folder = resources.files("autopeft.architectures")
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
-    return tuple(_read(file.name.removesuffix(".yaml"), file.read_text("utf-8")) for file in files)
-
-
-def architecture_of(model_type: str) -> Architecture:
-    """Find the architecture of a ``model_type`` as it stands in a model's ``config.json``.
-
-    Raises:
-        BackboneError: No architecture file names this model type.
-    """
-    for architecture in architectures():
-        if model_type in architecture.model_types:
-            return architecture
-    known = ", ".join(sorted(t for a in architectures() for t in a.model_types))
-    raise BackboneError(
-        f"no sites are known for the architecture {model_type!r}: known are {known}; "
-        "another one is added by a YAML file in autopeft/architectures"
-    )
-
-
-def _read(name: str, text: str) -> Architecture:
-    document = yaml.safe_load(text)
-    return Architecture(
-        name=name,
-        model_types=tuple(document["model_types"]),
-        blocks=document["blocks"],
-        places=tuple(
-            SitePlace(
-                name=site,
-                kind=place["kind"],
-                path=f"{document['blocks']}.{{block}}.{place['path']}",
-            )
-            for site, place in document["sites"].items()
-        ),
-    )
+    def module_path(self, site: Site, block: int) -> str:
+        """Return the path of a site's module in one row."""
+        return site.path.format(block=block - self.stack_of(block).first)

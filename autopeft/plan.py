@@ -11,6 +11,7 @@ from autopeft.answer import Interval
 from autopeft.backbone import Backbone
 from autopeft.errors import PlanError
 from autopeft.records import from_json, to_json
+from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.study import Task, Where
 from autopeft.trial import Recipe
@@ -111,6 +112,8 @@ def _check_table(plan: Plan) -> None:
         raise PlanError(
             f"the plan's table must have {rows} rows (blocks) of {columns} sizes (slots)"
         )
+    if wrong := next(faults(plan.configuration, plan.slots), None):
+        raise PlanError(f"the plan's table cannot be: {wrong}")
     counted = plan.configuration.parameters(plan.slots)
     if counted != plan.parameters:
         raise PlanError(

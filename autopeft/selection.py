@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from autopeft.answer import Answer, Finalist, Interval, Verdict
 from autopeft.errors import StudyError
-from autopeft.study import Study
+from autopeft.study import Study, Task, TaskKind
 from autopeft.trial import Proposal, Purpose, Trial
 
 Values = NDArray[np.float64]
@@ -16,6 +16,8 @@ Score = Callable[[Values, Values], float]
 RESAMPLES = 1000
 MOST_SEEDS = 64
 FEWEST_SEEDS = 2
+# What is kept of an example where it is not one number: counts of which a score can be made.
+WIDTHS: dict[TaskKind, int] = {"tokens": 3, "causal_lm": 3, "seq2seq": 3}
 
 
 def finals(study: Study, trials: Sequence[Trial]) -> tuple[Proposal, ...]:
@@ -146,12 +148,18 @@ def _shared_seeds(trials: Sequence[Trial], finalists: Sequence[Trial]) -> set[in
 def _runs(study: Study, trial: Trial, trials: Sequence[Trial], seeds: set[int]) -> list[Values]:
     """Return the predictions of a finalist's runs with these seeds, or of the trial itself."""
     fresh = [t for t in trials if t.proposal.of == trial.number and t.proposal.seed in seeds]
-    kind = "<i4" if study.task.kind == "classification" else "<f4"
     return [
-        np.frombuffer(t.measurement.predictions, dtype=kind).astype(np.float64)
+        predictions_of(study.task, t.measurement.predictions)
         for t in fresh or [trial]
         if t.measurement
     ]
+
+
+def predictions_of(task: Task, stored: bytes) -> Values:
+    """Return predictions as they are stored with a measurement, one row an example."""
+    width = WIDTHS.get(task.kind, 1)
+    values = np.frombuffer(stored, dtype=task.predicted).astype(np.float64)
+    return values.reshape(-1, width) if width > 1 else values
 
 
 def _resample(

@@ -9,24 +9,40 @@ from autopeft.records import digest, to_json
 from autopeft.search_spaces.space import SearchSpace
 from autopeft.trial import Recipe
 
-TaskKind = Literal["classification", "regression"]
-Metric = Literal["accuracy", "macro_f1", "spearman"]
-Head = Literal["mean", "cls", "pooler"]
+TaskKind = Literal["classification", "regression", "tokens", "causal_lm", "seq2seq", "image"]
+Metric = Literal[
+    "accuracy",
+    "macro_f1",
+    "spearman",
+    "token_accuracy",
+    "entity_f1",
+    "log_likelihood",
+    "exact_match",
+]
+Head = Literal["mean", "cls", "pooler", "tokens", "lm"]
+LossOn = Literal["completion", "all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Which columns of the data are what."""
+    """Which columns of the data are what.
+
+    ``text`` is what a model is given: a text, words, a prompt or an image. ``label`` is what it
+    shall answer: a class, a number, tags, or a text; None where a text is learned as it stands.
+    """
 
     text: str
-    label: str
+    label: str | None
     pair: str | None = None
     split: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFiles:
-    """The files that the data comes from. Without the last two, ``train`` holds all parts."""
+    """The files, or folders of images, that the data comes from.
+
+    Without the last two, ``train`` holds all parts.
+    """
 
     train: str
     validation: str | None = None
@@ -37,9 +53,10 @@ class DataFiles:
 class Task:
     """What is learned from which data, and how it is scored.
 
-    ``labels`` are the classes in the order of their indices; empty for regression. ``digest``
-    names the content of the data, ``split_seed`` the split where autopeft makes it.
-    ``examples`` are the sizes of the parts train, validation and test.
+    ``labels`` are the classes, or the tags of words, in the order of their indices; empty for
+    regression and language models. ``digest`` names the content of the data, ``split_seed`` the
+    split where autopeft makes it. ``examples`` are the sizes of the parts train, validation and
+    test. ``loss`` says what of a prompt and its completion is learned; scored is the completion.
     """
 
     kind: TaskKind
@@ -51,11 +68,17 @@ class Task:
     digest: str
     split_seed: int
     examples: tuple[int, int, int]
+    loss: LossOn = "completion"
 
     @property
     def outputs(self) -> int:
-        """The width of the head's output: one per class, or a single value."""
-        return len(self.labels) if self.kind == "classification" else 1
+        """The width of a trained head's output: one per class or tag, or a single value."""
+        return len(self.labels) or 1
+
+    @property
+    def predicted(self) -> str:
+        """The number type in which predictions are stored, as numpy writes it."""
+        return "<i4" if self.labels else "<f4"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

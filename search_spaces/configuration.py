@@ -8,23 +8,39 @@ from dataclasses import dataclass
 class Slot:
     """One method at one site: a column of a configuration.
 
-    ``unit`` is the number of parameters per unit of size, ``fixed`` what is added once when the
-    slot is present at all (an adapter's output bias).
+    ``blocks`` are the first row that may hold it, and the row after the last. A cell of size s
+    trains ``square`` · s² + ``unit`` · s + ``fixed`` parameters; ``once`` is added a single time
+    when the column is not empty. ``most`` is the largest size, None where there is no limit.
+    ``stack`` is the part of ``site`` that names the stack, empty where there is one.
     """
 
     method: str
     site: str
+    blocks: tuple[int, int]
     unit: int
     fixed: int = 0
+    square: int = 0
+    once: int = 0
+    most: int | None = None
+    stack: str = ""
 
     @property
     def name(self) -> str:
         """The slot as people write it, such as ``lora@attention.query``."""
         return f"{self.method}@{self.site}"
 
+    @property
+    def place(self) -> str:
+        """The site without its stack."""
+        return self.site.removeprefix(f"{self.stack}.") if self.stack else self.site
+
     def parameters(self, size: int) -> int:
-        """Count the trained parameters of one cell."""
-        return self.unit * size + self.fixed if size else 0
+        """Count the trained parameters of one cell, without what is shared by the column."""
+        return (self.square * size + self.unit) * size + self.fixed if size else 0
+
+    def has(self, block: int) -> bool:
+        """Tell whether a row may hold the slot."""
+        return self.blocks[0] <= block < self.blocks[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +55,19 @@ class Configuration:
         Example:
             Rank 8 on query and value of 12 blocks of width 768: 12 · 2 · 8 · (768 + 768).
 
-            >>> lora = [Slot(method="lora", site=site, unit=1536) for site in ("query", "value")]
-            >>> Configuration(((8, 8),) * 12).parameters(lora)
+            >>> query, value = (
+            ...     Slot(method="lora", site=site, blocks=(0, 12), unit=1536)
+            ...     for site in ("query", "value")
+            ... )
+            >>> Configuration(((8, 8),) * 12).parameters([query, value])
             294912
         """
-        return sum(
-            slot.parameters(size)
-            for row in self.sizes
-            for slot, size in zip(slots, row, strict=True)
-            if size
-        )
+        total = 0
+        for slot, *column in zip(slots, *self.sizes, strict=True):
+            present = [size for size in column if size]
+            if present:
+                total += slot.once + sum(map(slot.parameters, present))
+        return total
 
     def methods(self, slots: Sequence[Slot]) -> tuple[str, ...]:
         """Name the methods that are present, in the order of the slots."""

@@ -1,7 +1,7 @@
 """Search spaces written as YAML: the published ones beside this file, and users' own."""
 
+from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import yaml
 
 from autopeft.backbone import Backbone
 from autopeft.errors import SpaceError
+from autopeft.search_spaces.baselines import BASELINES, columns
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.search_spaces.configuration import Slot
 from autopeft.search_spaces.space import Gene, SearchSpace
@@ -49,11 +50,11 @@ class SpaceText:
         Raises:
             SpaceError: A group names no slot that the backbone has, or two groups name the same.
         """
-        slots = slots_of(backbone)
+        slots = self._slots(backbone)
         genes: list[Gene] = []
         taken: dict[int, str] = {}
         for group in self.groups:
-            for column in _columns(group, slots, self.name):
+            for column in _columns(group, slots):
                 if column in taken:
                     raise SpaceError(
                         f"space {self.name!r}: the slot {slots[column].name!r} is in two groups; "
@@ -73,6 +74,21 @@ class SpaceText:
             slots=slots,
             genes=tuple(genes),
         )
+
+    def _slots(self, backbone: Backbone) -> tuple[Slot, ...]:
+        """Take what the groups name, and what the baselines need that the backbone has."""
+        slots = slots_of(backbone)
+        wanted: set[int] = set()
+        for group in self.groups:
+            for pattern in group.slots:
+                try:
+                    wanted.update(columns(pattern, slots))
+                except SpaceError as error:
+                    raise SpaceError(f"space {self.name!r}: {error}") from None
+        for baseline in BASELINES:
+            with suppress(SpaceError):
+                wanted.update(c for name in baseline.slots for c in columns(name, slots))
+        return tuple(slot for column, slot in enumerate(slots) if column in wanted)
 
 
 def known_spaces() -> tuple[SpaceText, ...]:
@@ -165,18 +181,8 @@ def _mapping(document: Any, where: str, allowed: set[str]) -> dict[str, Any]:
     return document
 
 
-def _columns(group: Group, slots: tuple[Slot, ...], space: str) -> list[int]:
-    columns: list[int] = []
-    for pattern in group.slots:
-        found = [i for i, slot in enumerate(slots) if fnmatchcase(slot.name, pattern)]
-        if not found:
-            known = ", ".join(slot.name for slot in slots)
-            raise SpaceError(
-                f"space {space!r} names the slot {pattern!r}, which this backbone does not have: "
-                f"it has {known}"
-            )
-        columns.extend(column for column in found if column not in columns)
-    return columns
+def _columns(group: Group, slots: tuple[Slot, ...]) -> list[int]:
+    return list(dict.fromkeys(c for pattern in group.slots for c in columns(pattern, slots)))
 
 
 def _genes(group: Group, column: int, slot: Slot, backbone: Backbone) -> list[Gene]:
@@ -185,9 +191,9 @@ def _genes(group: Group, column: int, slot: Slot, backbone: Backbone) -> list[Ge
         halved = {backbone.width // 2**k for k in range(group.halvings)}
         sizes = tuple(sorted(halved | {0}))
     if group.tie == "blocks":
-        cells = tuple((block, column) for block in range(backbone.blocks))
+        cells = tuple((block, column) for block in range(*slot.blocks))
         return [Gene(name=slot.name, choices=sizes, cells=cells)]
     return [
         Gene(name=f"{slot.name}/{block}", choices=sizes, cells=((block, column),))
-        for block in range(backbone.blocks)
+        for block in range(*slot.blocks)
     ]

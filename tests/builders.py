@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from autopeft.backbone import Backbone, Site
+from autopeft.backbone import Backbone, Site, Stack
 from autopeft.budget import Budget
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.reading import parse_space, read_space
@@ -15,28 +15,33 @@ from autopeft.trial import Measurement, Proposal, Recipe, Trial
 
 def bert_shaped(name: str, *, blocks: int, width: int, feedforward: int, parameters: int):
     """Return the shape of a model whose blocks are those of BERT."""
-    into, out, across = (width, feedforward), (feedforward, width), (width, width)
+
+    def at(place: str, kind: str, path: str, inputs: int, outputs: int, rows=(0, blocks)) -> Site:
+        bias = kind in {"linear", "norm"}
+        return Site(
+            place=place, kind=kind, path=path, blocks=rows, inputs=inputs, outputs=outputs,
+            bias=bias,
+        )  # fmt: skip
+
     sites = (
-        Site(name="attention.query", kind="linear", path="l.{block}.q", bias=True, **_io(across)),
-        Site(name="attention.key", kind="linear", path="l.{block}.k", bias=True, **_io(across)),
-        Site(name="attention.value", kind="linear", path="l.{block}.v", bias=True, **_io(across)),
-        Site(name="attention.output", kind="linear", path="l.{block}.o", bias=True, **_io(across)),
-        Site(
-            name="attention.prefix", kind="attention", path="l.{block}", bias=False, **_io(across)
-        ),
-        Site(name="attention.norm", kind="norm", path="l.{block}.n", bias=True, **_io(across)),
-        Site(name="ffn.input", kind="linear", path="l.{block}.i", bias=True, **_io(into)),
-        Site(name="ffn.output", kind="linear", path="l.{block}.f", bias=True, **_io(out)),
-        Site(name="ffn.norm", kind="norm", path="l.{block}.m", bias=True, **_io(across)),
+        at("attention.query", "linear", "l.{block}.q", width, width),
+        at("attention.key", "linear", "l.{block}.k", width, width),
+        at("attention.value", "linear", "l.{block}.v", width, width),
+        at("attention.output", "linear", "l.{block}.o", width, width),
+        at("attention", "attention", "l.{block}", width, width),
+        at("attention.norm", "norm", "l.{block}.n", width, width),
+        at("ffn.input", "linear", "l.{block}.i", width, feedforward),
+        at("ffn.output", "linear", "l.{block}.f", feedforward, width),
+        at("ffn.norm", "norm", "l.{block}.m", width, width),
+        at("embeddings", "embeddings", "e", width, width, (0, 1)),
+        at("ffn", "ffn", "", width, width),
+        at("block", "block", "", width, width),
     )
+    stack = Stack(name="", first=0, blocks=blocks, width=width, heads=width // 64 or 1, norm="post")
     return Backbone(
-        name=name, architecture="bert", blocks=blocks, width=width, parameters=parameters,
-        sites=sites, digest="b" * 64,
+        name=name, architecture="bert", stacks=(stack,), parameters=parameters, sites=sites,
+        digest="b" * 64,
     )  # fmt: skip
-
-
-def _io(widths: tuple[int, int]) -> dict[str, int]:
-    return {"inputs": widths[0], "outputs": widths[1]}
 
 
 BERT_BASE = bert_shaped(

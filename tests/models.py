@@ -43,7 +43,7 @@ PLAIN = tuple(f"plain{number}" for number in range(12))
 GOOD = tuple(f"good{number}" for number in range(4))
 BAD = tuple(f"bad{number}" for number in range(4))
 WORDS = (*SPECIAL, *PLAIN, *GOOD, *BAD)
-FEW = {"lora@attention.query": 2, "serial_adapter@ffn.norm": 2, "prefix@attention.prefix": 2}
+FEW = {"lora@attention.query": 2, "serial_adapter@ffn.norm": 2, "prefix@attention": 2}
 MANY = FEW | {"parallel_adapter@ffn": 3, "bitfit@block": 1, "lora@ffn.output": 2}
 SCALES = {name: method.scale for name, method in METHODS.items() if method.scale is not None}
 
@@ -241,10 +241,15 @@ def recipe_of(**changes: Any) -> Recipe:
 
 
 def table(slots: Sequence[Slot], blocks: int, sizes: Mapping[str, int]) -> Configuration:
-    """Return a configuration with the same sizes, given by slot name, in every block."""
+    """Return a configuration with the same sizes, by slot name, in every block that has it."""
     names = [slot.name for slot in slots]
     assert set(sizes) <= set(names), names
-    return Configuration((tuple(sizes.get(name, 0) for name in names),) * blocks)
+    return Configuration(
+        tuple(
+            tuple(sizes.get(slot.name, 0) if slot.has(block) else 0 for slot in slots)
+            for block in range(blocks)
+        )
+    )
 
 
 def trial_of(configuration: Configuration, recipe: Recipe, **changes: Any) -> Trial:

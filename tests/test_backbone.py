@@ -2,12 +2,12 @@
 
 import pytest
 
-from autopeft.backbone import architecture_of, architectures
+from autopeft.architectures.reading import architecture_of, architectures
 from autopeft.errors import BackboneError
 from tests.builders import BERT_BASE
 
 SITES = {
-    "attention.query", "attention.key", "attention.value", "attention.output", "attention.prefix",
+    "attention.query", "attention.key", "attention.value", "attention.output", "attention",
     "attention.norm", "ffn.input", "ffn.output", "ffn.norm",
 }  # fmt: skip
 
@@ -51,4 +51,4 @@ def test_a_site_is_found_by_name_and_knows_its_module_in_each_block():
     site = BERT_BASE.site("ffn.input")
 
     assert (site.inputs, site.outputs) == (768, 3072)
-    assert site.module_path(11) == "l.11.i"
+    assert BERT_BASE.module_path(site, 11) == "l.11.i"

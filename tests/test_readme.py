@@ -50,7 +50,7 @@ def test_every_command_is_named():
 
 def test_the_architectures_are_those_that_are_known():
     """The list in README is that of the architecture files."""
-    from autopeft.backbone import architectures
+    from autopeft.architectures.reading import architectures
 
     known = {t for a in architectures() for t in a.model_types}
     said = README.split("Known architectures:")[1].split(".")[0].replace("\n", " ")

@@ -1,1 +1,1 @@
-"""One YAML file an architecture: where in a block its sites are."""
+"""Where the sites of each family of models are: one YAML file a family."""

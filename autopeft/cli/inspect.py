@@ -127,7 +127,8 @@ def methods(as_json: opt.JsonOption = False) -> None:
                     "name": m.name,
                     "summary": m.summary,
                     "paper": m.paper,
-                    "sites": list(m.sites),
+                    "family": m.family,
+                    "sites": list(m.places),
                     "size": m.size,
                     "identity_at_initialisation": m.identity,
                     "scale": m.scale,
@@ -141,7 +142,7 @@ def methods(as_json: opt.JsonOption = False) -> None:
             ]
         )
     else:
-        rows = [(m.name, m.size, m.summary, ", ".join(m.sites)) for m in METHODS.values()]
+        rows = [(m.name, m.size, m.summary, ", ".join(m.places)) for m in METHODS.values()]
         show_table("", ("method", "size", "what it is", "sites"), rows)
 
 

@@ -10,27 +10,30 @@ from functools import partial
 import torch
 from torch import nn
 
-from autopeft.methods.places import Attached, Block, Undo
+from autopeft.methods.places import Attached, Block, Making, Undo
 
 
-def attach(
-    block: Block, _site: str, _size: int, _scale: float, _generator: torch.Generator
-) -> Attached:
+def attach(block: Block, _site: str, _making: Making) -> Attached:
     """Train a copy of every bias in the block in place of the frozen one."""
     trained: dict[str, nn.Parameter] = {}
+    frozen: dict[str, nn.Parameter] = {}
     undos: list[Undo] = []
-    for site in block.backbone.sites:
-        if site.kind == "attention" or not site.bias:
+    for site in block.linears_and_norms():
+        if not site.bias:
             continue
         module = block.original(site.name)
-        frozen = module.get_parameter("bias")
-        bias = nn.Parameter(frozen.detach().clone().float())
-        module.bias = bias
-        trained[site.name] = bias
-        undos.append(partial(setattr, module, "bias", frozen))
+        frozen[site.name] = module.get_parameter("bias")
+        trained[site.name] = nn.Parameter(frozen[site.name].detach().clone().float())
+        module.bias = trained[site.name]
+        undos.append(partial(setattr, module, "bias", frozen[site.name]))
 
     def undo() -> None:
         for restore in undos:
             restore()
 
-    return Attached(parameters=trained, undo=undo)
+    def merge() -> None:
+        with torch.no_grad():
+            for name, bias in frozen.items():
+                bias.copy_(trained[name])
+
+    return Attached(parameters=trained, undo=undo, merge=merge)

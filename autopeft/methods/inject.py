@@ -3,25 +3,29 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from autopeft.backbone import Backbone
 from autopeft.errors import PlanError
-from autopeft.methods import bitfit, lora, parallel_adapter, prefix, serial_adapter
-from autopeft.methods.places import Attached, Block
+from autopeft.methods.places import Attached, Block, Making
+from autopeft.search_spaces.catalog import METHODS
+from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration, Slot
 
-Attach = Callable[[Block, str, int, float, torch.Generator], Attached]
+Attach = Callable[[Block, str, Making], Attached]
 
-ATTACH: Mapping[str, Attach] = {
-    "lora": lora.attach,
-    "serial_adapter": serial_adapter.attach,
-    "parallel_adapter": parallel_adapter.attach,
-    "prefix": prefix.attach,
-    "bitfit": bitfit.attach,
-}
+
+@cache
+def attach_of(method: str) -> Attach:
+    """Load the function that puts a method into a block."""
+    module, _, name = METHODS[method].attach.partition(":")
+    attach: Attach = getattr(import_module(module), name)
+    return attach
 
 
 class Injection:
@@ -34,19 +38,54 @@ class Injection:
     def __init__(self) -> None:
         self._named: dict[str, nn.Parameter] = {}
         self._by_method: defaultdict[str, list[nn.Parameter]] = defaultdict(list)
+        self._scaffold: list[nn.Parameter] = []
+        self._attached: list[Attached] = []
 
     def add(self, block: int, slot: Slot, attached: Attached) -> None:
-        """Remember what a slot has put into a block."""
+        """Remember what a slot has put into a block.
+
+        A parameter that blocks share is remembered once, under the first of them.
+        """
+        known = {id(parameter) for parameter in self._named.values()}
         for name, parameter in attached.parameters.items():
-            self._named[f"{block}/{slot.name}/{name}"] = parameter
-            self._by_method[slot.method].append(parameter)
+            if id(parameter) not in known:
+                self._named[f"{block}/{slot.name}/{name}"] = parameter
+                self._by_method[slot.method].append(parameter)
+        self._by_method[slot.method].extend(attached.scaffold.values())
+        self._scaffold.extend(attached.scaffold.values())
+        self._attached.append(attached)
+
+    def penalty(self) -> Tensor | None:
+        """Return what the methods add to the loss of a step, or None where none adds anything."""
+        terms = [attached.penalty() for attached in self._attached if attached.penalty]
+        return torch.stack(terms).sum() if terms else None
+
+    def stepped(self, step: int, whole: int) -> None:
+        """Tell the methods that ``step`` of the ``whole`` recipe's steps are done."""
+        for attached in self._attached:
+            if attached.stepped:
+                attached.stepped(step, whole)
+
+    def merge(self) -> None:
+        """Add what was learned to the backbone's own weights, for good.
+
+        Call it last of all inside ``injected``: the modules go when that ends, the weights stay.
+
+        Raises:
+            PlanError: A method is present that cannot be merged; the reason is named.
+        """
+        if stuck := [method for method in self._by_method if not METHODS[method].merges]:
+            raise PlanError(f"{stuck[0]} cannot be merged: {METHODS[stuck[0]].merge}")
+        for attached in self._attached:
+            if attached.merge:
+                attached.merge()
 
     def by_method(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Return the parameters of each method that is present."""
         return self._by_method
 
     def count(self) -> int:
-        """Count the elements that are trained."""
+        """Count the elements that are trained and kept."""
         return sum(parameter.numel() for parameter in self._named.values())
 
     def state(self) -> dict[str, Tensor]:
@@ -86,25 +125,38 @@ def injected(  # noqa: PLR0917  # the model, what goes into it, and how
 
     Afterwards the model is what it was before, bit for bit, with all of it frozen. ``scales`` maps
     methods to their constant factors (1 where a method has none).
+
+    Raises:
+        PlanError: The configuration holds a size or a pair of slots that the backbone cannot take.
     """
+    if wrong := next(faults(configuration, slots), None):
+        raise PlanError(f"the configuration does not fit the backbone: {wrong}")
     model.requires_grad_(requires_grad=False)
     injection = Injection()
+    everywhere: dict[str, Any] = {}
+    shared: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     with ExitStack() as undo:
         for number, row in enumerate(configuration.sizes):
             if not any(row):
                 continue
             block = Block(model, backbone, number)
             for slot, size in _inside_out(slots, row):
-                if size:
-                    scale = scales.get(slot.method, 1.0)
-                    attached = ATTACH[slot.method](block, slot.site, size, scale, generator)
-                    undo.callback(attached.undo)
-                    injection.add(number, slot, attached)
+                making = Making(
+                    size=size,
+                    scale=scales.get(slot.method, 1.0),
+                    generator=generator,
+                    shared=shared[slot.name],
+                    everywhere=everywhere,
+                )
+                attached = attach_of(slot.method)(block, slot.site, making)
+                undo.callback(attached.undo)
+                injection.add(number, slot, attached)
         yield injection
 
 
 def _inside_out(slots: Sequence[Slot], row: Sequence[int]) -> list[tuple[Slot, int]]:
-    # LoRA replaces the frozen matrix itself, and what others have put around it would be lost:
-    # the order is that of the methods above, whatever the order of the columns is.
-    order = list(ATTACH)
-    return sorted(zip(slots, row, strict=True), key=lambda cell: order.index(cell[0].method))
+    # What replaces a frozen weight must come before what is put around the module: the order is
+    # that of the catalog, whatever the order of the columns is.
+    order = {name: place for place, name in enumerate(METHODS)}
+    present = [(slot, size) for slot, size in zip(slots, row, strict=True) if size]
+    return sorted(present, key=lambda cell: (order[cell[0].method], cell[0].site))

@@ -10,37 +10,59 @@ Merges into W as W + s · Uᵀ D.
 import torch
 from torch import Tensor, nn
 
-from autopeft.kernels.lora_linear.naive import lora_linear
-from autopeft.methods.places import Attached, Block
+from autopeft.kernels.lora_linear.naive import lora_linear, low_rank
+from autopeft.methods.linears import Beside, merge_delta, whole_outputs
+from autopeft.methods.places import Attached, Block, Making
+
+
+class LowRank(nn.Module):
+    """The product of two trained factors; zero at initialisation, because ``up`` is zero."""
+
+    def __init__(
+        self, inputs: int, outputs: int, rank: int, scale: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        down = torch.empty(rank, inputs)
+        nn.init.kaiming_uniform_(down, a=5**0.5, generator=generator)
+        self.down = nn.Parameter(down)
+        self.up = nn.Parameter(torch.zeros(rank, outputs))
+
+    def forward(self, x_I: Tensor) -> Tensor:
+        """Return ``s · (x Dᵀ) U``, shape ``(..., outputs)``."""
+        return low_rank(x_I, self.down, self.up, self.scale)
+
+    def delta(self) -> Tensor:
+        """Return ``s · Uᵀ D``, shape ``(outputs, inputs)``: what is added to the matrix."""
+        return self.scale * self.up.T @ self.down
 
 
 class LoraLinear(nn.Module):
-    """A linear layer with a trained low-rank product beside it."""
+    """A plain linear layer with a trained low-rank product beside it, in one operator."""
 
-    def __init__(
-        self, base: nn.Linear, rank: int, scale: float, generator: torch.Generator
-    ) -> None:
+    def __init__(self, base: nn.Linear, product: LowRank) -> None:
         super().__init__()
         self.base = base
-        self.scale = scale
-        down = torch.empty(rank, base.in_features)
-        nn.init.kaiming_uniform_(down, a=5**0.5, generator=generator)
-        self.down = nn.Parameter(down)
-        self.up = nn.Parameter(torch.zeros(rank, base.out_features))
+        self.product = product
 
     def forward(self, x_BTI: Tensor) -> Tensor:
         """Return shape ``(B, T, outputs)``."""
-        base = self.base
-        return lora_linear(x_BTI, base.weight, base.bias, self.down, self.up, self.scale)
+        base, own = self.base, self.product
+        return lora_linear(x_BTI, base.weight, base.bias, own.down, own.up, own.scale)
 
 
-def attach(
-    block: Block, site: str, size: int, scale: float, generator: torch.Generator
-) -> Attached:
+def attach(block: Block, site: str, making: Making) -> Attached:
     """Put LoRA of rank ``size`` beside the linear layer at a site."""
-    base = block.original(site)
-    if not isinstance(base, nn.Linear):
-        raise TypeError(f"LoRA needs a linear layer at {site}, found {type(base).__name__}")
-    lora = LoraLinear(base, size, scale, generator)
-    undo = block.wrap(site, lambda _base: lora)
-    return Attached(parameters={"down": lora.down, "up": lora.up}, undo=undo)
+    place = block.sites[site]
+    product = LowRank(place.inputs, place.outputs, making.size, making.scale, making.generator)
+
+    def around(base: nn.Module) -> nn.Module:
+        if type(base) is nn.Linear and place.start is None:
+            return LoraLinear(base, product)
+        return Beside(base, product, place.start or 0, whole_outputs(block.original(site)))
+
+    return Attached(
+        parameters=dict(product.named_parameters()),
+        undo=block.wrap(site, around),
+        merge=merge_delta(block, site, product.delta),
+    )

@@ -10,11 +10,10 @@ linear layer and ends with another: the first is given a tap that reads its inpu
 what the tap has computed.
 """
 
-import torch
 from torch import Tensor, nn
 
 from autopeft.methods.bottleneck import Bottleneck
-from autopeft.methods.places import Attached, Block
+from autopeft.methods.places import Attached, Block, Making
 
 
 class Tap(nn.Module):
@@ -54,21 +53,21 @@ class Join(nn.Module):
         return joined
 
 
-def attach(
-    block: Block, _site: str, size: int, scale: float, generator: torch.Generator
-) -> Attached:
+def attach(block: Block, site: str, making: Making) -> Attached:
     """Put an adapter of bottleneck width ``size`` beside the feed-forward layer."""
-    inputs = block.backbone.site("ffn.input").inputs
-    outputs = block.backbone.site("ffn.output").outputs
-    adapter = Bottleneck(inputs, outputs, size, scale, generator)
+    place = block.sites[site]
+    first, last = block.beside(site, "ffn.input"), block.beside(site, "ffn.output")
+    if first is None or last is None:
+        raise TypeError(f"{site} lacks its first or its last linear layer")
+    adapter = Bottleneck(place.inputs, place.outputs, making.size, making.scale, making.generator)
     tap: list[Tap] = []
 
     def tapped(base: nn.Module) -> nn.Module:
         tap.append(Tap(base, adapter))
         return tap[0]
 
-    undo_tap = block.wrap("ffn.input", tapped)
-    undo_join = block.wrap("ffn.output", lambda base: Join(base, tap[0]))
+    undo_tap = block.wrap(first.name, tapped)
+    undo_join = block.wrap(last.name, lambda base: Join(base, tap[0]))
 
     def undo() -> None:
         undo_join()

@@ -1,31 +1,85 @@
 """The sites of one block of a loaded model, and how modules are put there and taken away."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import nn
 
-from autopeft.backbone import Backbone
+from autopeft.backbone import Backbone, Site
 
 Undo = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attached:
-    """What a method has put into a block: its trained parameters by name, and the way back."""
+    """What a method has put into a block.
+
+    ``parameters`` are trained and kept, by name. ``scaffold`` are trained too, but fall away when
+    training ends (the network that a prefix is computed with). ``undo`` takes everything out again;
+    ``merge``, where the method has one, adds what was learned to the backbone's own weights, after
+    which ``undo`` leaves the merged weights behind. ``penalty`` is added to the loss of every step,
+    and ``stepped`` is called after each with the steps done and those of the whole recipe.
+    """
 
     parameters: dict[str, nn.Parameter]
     undo: Undo
+    merge: Callable[[], None] | None = None
+    scaffold: dict[str, nn.Parameter] = field(default_factory=dict)
+    penalty: Callable[[], torch.Tensor] | None = None
+    stepped: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """How a method's module is made.
+
+    ``scale`` is its constant factor. ``shared`` is the column's own memory: what one block leaves
+    there (frozen random matrices, parameters for all blocks), the next finds; ``everywhere`` is the
+    same for all columns of the configuration.
+    """
+
+    size: int
+    scale: float
+    generator: torch.Generator
+    shared: dict[str, Any] = field(default_factory=dict)
+    everywhere: dict[str, Any] = field(default_factory=dict)
 
 
 class Block:
-    """One block of the backbone, seen through its sites."""
+    """One block of the backbone, seen through its sites.
+
+    ``number`` is its row in a configuration.
+    """
 
     def __init__(self, model: nn.Module, backbone: Backbone, number: int) -> None:
         self.backbone = backbone
-        self._model = model
-        self._paths = {site.name: site.module_path(number) for site in backbone.sites}
+        self.model = model
+        self.number = number
+        self._sites = {s.name: s for s in backbone.sites if s.blocks[0] <= number < s.blocks[1]}
+        self._paths = {
+            name: backbone.module_path(site, number)
+            for name, site in self._sites.items()
+            if site.path
+        }
         self._original = {name: model.get_submodule(path) for name, path in self._paths.items()}
+
+    @property
+    def sites(self) -> Mapping[str, Site]:
+        """The sites that this block has, by name."""
+        return self._sites
+
+    def beside(self, site: str, place: str) -> Site | None:
+        """Return the site at another place of the same stack, or None where there is none."""
+        found = self.backbone.find(self._sites[site].stack, place)
+        return found if found and found.name in self._sites else None
+
+    def linears_and_norms(self) -> Iterator[Site]:
+        """Yield the sites inside this block that have weights, fused matrices once and whole."""
+        for site in self._sites.values():
+            if site.kind in {"linear", "norm"} and site.start is None and "{block}" in site.path:
+                yield site
 
     def original(self, site: str) -> nn.Module:
         """Return the backbone's own module at a site, whatever has been wrapped around it."""
@@ -34,7 +88,7 @@ class Block:
     def wrap(self, site: str, around: Callable[[nn.Module], nn.Module]) -> Undo:
         """Replace what is at a site now by a module around it."""
         parent_path, _, name = self._paths[site].rpartition(".")
-        parent = self._model.get_submodule(parent_path)
+        parent = self.model.get_submodule(parent_path)
         inner = parent.get_submodule(name)
         setattr(parent, name, around(inner))
         return lambda: setattr(parent, name, inner)

@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from autopeft.kernels.prefix_attention.eager import prefix_attention
-from autopeft.methods.places import Attached, Block
+from autopeft.methods.places import Attached, Block, Making
 
 ATTENTION = "autopeft"
 _CHILD = "autopeft_prefix"
@@ -60,13 +60,11 @@ AttentionInterface.register(ATTENTION, attend)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
-def attach(
-    block: Block, site: str, size: int, _scale: float, generator: torch.Generator
-) -> Attached:
+def attach(block: Block, site: str, making: Making) -> Attached:
     """Put ``size`` learned keys and values in front of an attention module's own."""
-    place = block.backbone.site(site)
+    place = block.sites[site]
     attention = block.original(site)
-    prefix = Prefix(size, place.inputs, place.outputs, generator)
+    prefix = Prefix(making.size, place.inputs, place.outputs, making.generator)
     attention.add_module(_CHILD, prefix)
     return Attached(
         parameters=dict(prefix.named_parameters()), undo=lambda: delattr(attention, _CHILD)

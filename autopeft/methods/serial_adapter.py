@@ -14,11 +14,10 @@ Identity at initialisation. Count: (2 · width + 1) · size + width. Cannot be m
 activation inside.
 """
 
-import torch
 from torch import Tensor, nn
 
 from autopeft.methods.bottleneck import Bottleneck
-from autopeft.methods.places import Attached, Block
+from autopeft.methods.places import Attached, Block, Making
 
 
 class AdapterAfter(nn.Module):
@@ -50,12 +49,10 @@ class AdapterAtNorm(nn.Module):
         return normed
 
 
-def attach(
-    block: Block, site: str, size: int, scale: float, generator: torch.Generator
-) -> Attached:
+def attach(block: Block, site: str, making: Making) -> Attached:
     """Put an adapter of bottleneck width ``size`` at a linear layer or a norm."""
-    place = block.backbone.site(site)
-    adapter = Bottleneck(place.outputs, place.outputs, size, scale, generator)
+    place = block.sites[site]
+    adapter = Bottleneck(place.outputs, place.outputs, making.size, making.scale, making.generator)
     around = AdapterAtNorm if place.kind == "norm" else AdapterAfter
     undo = block.wrap(site, lambda base: around(base, adapter))
     return Attached(parameters=dict(adapter.named_parameters()), undo=undo)

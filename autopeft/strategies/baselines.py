@@ -4,7 +4,8 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from autopeft.ports import Strategy
-from autopeft.search_spaces.catalog import BASELINES, METHODS, fill
+from autopeft.search_spaces.baselines import BASELINES, fill
+from autopeft.search_spaces.catalog import METHODS
 from autopeft.strategies.recipes import default_recipe, rounded
 from autopeft.study import Study
 from autopeft.trial import Proposal, Purpose, Trial

@@ -17,7 +17,8 @@ from torch import Tensor
 from autopeft.backbone import Backbone
 from autopeft.methods.inject import injected
 from autopeft.methods.prefix import ATTENTION
-from autopeft.search_spaces.catalog import BASELINES, fill, slots_of
+from autopeft.search_spaces.baselines import BASELINES, fill
+from autopeft.search_spaces.catalog import slots_of
 from autopeft.study import Task, Where
 from autopeft.tasks.reading import load_parts
 from autopeft.training.batches import Batch, Encoded, collate, encode

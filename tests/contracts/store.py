@@ -24,7 +24,7 @@ from autopeft.storage.processes import Process, process_of, this_process
 from autopeft.study import Columns, DataFiles, Study, Task, Where
 from autopeft.trial import Measurement, Proposal, Purpose, Recipe, Trial
 
-SLOT = Slot(method="lora", site="attention.query", unit=8)
+SLOT = Slot(method="lora", site="attention.query", blocks=(0, 100), unit=8)
 QUERY = Site(
     name="attention.query", kind="linear", path="layer.{block}.q", inputs=4, outputs=4, bias=True
 )

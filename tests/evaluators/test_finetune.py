@@ -22,7 +22,7 @@ from tests.models import (
     write_rows,
 )
 
-TABLES = (FEW, MANY, {"bitfit@block": 1}, {"prefix@attention.prefix": 3}, {"lora@ffn.input": 2})
+TABLES = (FEW, MANY, {"bitfit@block": 1}, {"prefix@attention": 3}, {"lora@ffn.input": 2})
 
 
 @pytest.fixture(scope="module")

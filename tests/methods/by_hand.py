@@ -22,8 +22,9 @@ class Block:
 
     def __init__(self, tiny: Tiny, number: int, state: State, scales: Mapping[str, float]) -> None:
         self.sites = {
-            site.name: tiny.model.get_submodule(site.module_path(number))
+            site.name: tiny.model.get_submodule(tiny.backbone.module_path(site, number))
             for site in tiny.backbone.sites
+            if site.path
         }
         self.trained: dict[str, dict[str, Tensor]] = {}
         for name, value in state.items():
@@ -72,7 +73,7 @@ class Block:
         query, key, value = (
             self.linear(f"attention.{n}", x_BTD) for n in ("query", "key", "value")
         )
-        if prefix := self.trained.get("prefix@attention.prefix"):
+        if prefix := self.trained.get("prefix@attention"):
             batch, length = len(x_BTD), len(prefix["keys"])
             key = torch.cat([prefix["keys"].expand(batch, -1, -1), key], 1)
             value = torch.cat([prefix["values"].expand(batch, -1, -1), value], 1)

@@ -36,7 +36,7 @@ def test_padding_changes_nothing_beside_a_prefix(small):
     """The shortest sequence, once among longer ones and once alone and without a mask."""
     inputs = padded_inputs(small.backbone.architecture)
     alone = {name: value[2:, :3] for name, value in inputs.items()}
-    configuration = table(slots_of(small.backbone), 2, {"prefix@attention.prefix": 5})
+    configuration = table(slots_of(small.backbone), 2, {"prefix@attention": 5})
     with (
         torch.no_grad(),
         injected(
@@ -61,7 +61,7 @@ def test_dropout_acts_on_a_model_that_is_trained_only(small, monkeypatch):
         if isinstance(module, torch.nn.Dropout):
             monkeypatch.setattr(module, "p", 0.0)
     before = small.model(**inputs).last_hidden_state
-    attention = small.model.get_submodule(small.backbone.site("attention.prefix").module_path(0))
+    attention = small.model.get_submodule(small.backbone.site("attention").module_path(0))
     monkeypatch.setattr(attention.dropout, "p", 0.5)
 
     assert torch.equal(small.model(**inputs).last_hidden_state, before)

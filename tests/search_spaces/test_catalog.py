@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from autopeft.errors import SpaceError
-from autopeft.search_spaces.catalog import BASELINES, METHODS, Pattern, fill, slots_of
+from autopeft.search_spaces.baselines import BASELINES, Pattern, fill
+from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.configuration import Configuration
 from tests.builders import BERT_BASE, MINI_LM, TINY
 

@@ -4,8 +4,8 @@ import pytest
 
 from autopeft.search_spaces.configuration import Configuration, Slot
 
-QUERY = Slot(method="lora", site="attention.query", unit=16)
-ADAPTER = Slot(method="serial_adapter", site="ffn.norm", unit=17, fixed=8)
+QUERY = Slot(method="lora", site="attention.query", blocks=(0, 100), unit=16)
+ADAPTER = Slot(method="serial_adapter", site="ffn.norm", blocks=(0, 100), unit=17, fixed=8)
 SLOTS = (QUERY, ADAPTER)
 
 
@@ -26,7 +26,7 @@ def test_a_table_that_does_not_fit_its_slots_is_our_own_mistake():
 
 
 def test_methods_are_named_once_in_the_order_of_the_slots():
-    slots = (QUERY, Slot(method="lora", site="attention.value", unit=16), ADAPTER)
+    slots = (QUERY, Slot(method="lora", site="attention.value", blocks=(0, 100), unit=16), ADAPTER)
 
     assert Configuration(((0, 1, 2), (1, 0, 0))).methods(slots) == ("lora", "serial_adapter")
     assert Configuration(((0, 0, 2), (0, 0, 0))).methods(slots) == ("serial_adapter",)

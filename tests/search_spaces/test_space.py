@@ -104,7 +104,7 @@ def test_a_block_that_is_off_is_found_though_its_genes_have_no_zero():
     ("space", "cells"),
     [
         (SMALL_SPACE, {(0, "lora@attention.query"): 3}),
-        (SMALL_SPACE, {(0, "prefix@attention.prefix"): 1}),
+        (SMALL_SPACE, {(0, "prefix@attention"): 1}),
         (TIED, {(0, "lora@attention.query"): 2, (1, "lora@attention.query"): 8}),
         (TIED, {(0, "lora@attention.query"): 2, (1, "lora@attention.key"): 2}),
     ],

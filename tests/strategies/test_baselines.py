@@ -64,7 +64,7 @@ def test_the_first_three_proposals_fill_the_budget_with_what_people_use_today():
     assert [(p.label, p.configuration.summary(slots)) for p in first] == [
         ("plain LoRA", "lora@attention.query 24; lora@attention.value 24"),
         ("serial adapter", "serial_adapter@ffn.norm 48"),
-        ("prefix", "prefix@attention.prefix 49"),
+        ("prefix", "prefix@attention 49"),
     ]
     assert [p.configuration.parameters(slots) for p in first] == [221_184, 223_776, 225_792]
     assert {p.purpose for p in first} == {Purpose.BASELINE}

@@ -110,7 +110,7 @@ class TestShape:
         widths = {site.name: (site.inputs, site.outputs, site.bias) for site in backbone.sites}
         assert widths["ffn.input"] == (384, 1536, True)
         assert widths["ffn.norm"] == (384, 384, True)
-        assert widths["attention.prefix"] == (384, 384, False)
+        assert widths["attention"] == (384, 384, False)
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_the_shape_is_that_of_the_loaded_model(self, tmp_path, family):

@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_measurement_to_the_bit(bench, request):
 
 def test_trials_leave_nothing_behind_for_those_after_them(tiny_bench):
     """Whatever has run before, whatever has failed before: a trial gives what it gives alone."""
-    configurations = [FEW, MANY, {"bitfit@block": 1}, {"prefix@attention.prefix": 4}, {}]
+    configurations = [FEW, MANY, {"bitfit@block": 1}, {"prefix@attention": 4}, {}]
     alone = []
     for sizes in configurations:
         bench = Bench(tiny_bench.where.model, tiny_bench.where.data)

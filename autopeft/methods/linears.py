@@ -1,0 +1,81 @@
+"""Frozen linear layers as they come: ``nn.Linear``, GPT-2's ``Conv1D``, and slices of a fused one.
+
+Axes: I inputs, O outputs of the site.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from autopeft.backbone import Site
+from autopeft.methods.places import Block, Undo
+
+
+class Beside(nn.Module):
+    """A module whose output, or a slice of it, gets something added that reads the same input.
+
+    ``delta`` maps ``(..., I)`` to ``(..., O)``; ``start`` is the first output of the slice.
+    """
+
+    def __init__(self, base: nn.Module, delta: nn.Module, start: int, whole: int) -> None:
+        super().__init__()
+        self.base = base
+        self.delta = delta
+        self._start = start
+        self._whole = whole
+
+    def forward(self, x_I: Tensor) -> Tensor:
+        """Return the sum, with the shape of the base's output."""
+        y: Tensor = self.base(x_I)
+        added_O: Tensor = self.delta(x_I)
+        if added_O.shape[-1] == self._whole:
+            return y + added_O
+        after = self._whole - self._start - added_O.shape[-1]
+        return y + nn.functional.pad(added_O, (self._start, after))
+
+
+def beside(block: Block, site: str, delta: nn.Module) -> Undo:
+    """Add the output of ``delta`` to that of the linear layer at a site, or to its slice of it."""
+    place = block.sites[site]
+    whole = whole_outputs(block.original(site))
+    return block.wrap(site, lambda base: Beside(base, delta, place.start or 0, whole))
+
+
+def whole_outputs(linear: nn.Module) -> int:
+    """Return the outputs of a linear layer, all slices together."""
+    weight = linear.get_parameter("weight")
+    return weight.shape[1] if isinstance(linear, Conv1D) else weight.shape[0]
+
+
+def weight_of(block: Block, site: str) -> Tensor:
+    """Return the frozen weight at a site as a view of shape ``(O, I)``: writing to it writes there.
+
+    The backbone's own, whatever has been wrapped around it.
+    """
+    linear = block.original(site)
+    weight = linear.get_parameter("weight").detach()
+    weight = weight.T if isinstance(linear, Conv1D) else weight
+    return _slice(weight, block.sites[site])
+
+
+def bias_of(block: Block, site: str) -> Tensor | None:
+    """Return the frozen bias at a site as a view of shape ``(O,)``, or None where there is none."""
+    bias = getattr(block.original(site), "bias", None)
+    return None if bias is None else _slice(bias.detach(), block.sites[site])
+
+
+def merge_delta(block: Block, site: str, delta_OI: Callable[[], Tensor]) -> Callable[[], None]:
+    """Return what adds a matrix to the frozen weight at a site when it is called."""
+
+    def merge() -> None:
+        with torch.no_grad():
+            weight = weight_of(block, site)
+            weight += delta_OI().to(weight.dtype)
+
+    return merge
+
+
+def _slice(whole: Tensor, site: Site) -> Tensor:
+    return whole if site.start is None else whole[site.start : site.start + site.outputs]

@@ -1,0 +1,78 @@
+"""Plain configurations that people use today: the bar that a search is held against."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from autopeft.errors import SpaceError
+from autopeft.search_spaces.configuration import Configuration, Slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """The same slots in every block that can hold them.
+
+    ``most`` is the largest size in use; a budget that allows more is not filled.
+    """
+
+    name: str
+    slots: tuple[str, ...]
+    most: int
+
+
+BASELINES = (
+    Pattern(name="plain LoRA", slots=("lora@attention.query", "lora@attention.value"), most=256),
+    Pattern(name="serial adapter", slots=("serial_adapter@ffn.norm",), most=512),
+    Pattern(name="prefix", slots=("prefix@attention",), most=200),
+)
+
+
+def columns(pattern: str, slots: tuple[Slot, ...]) -> list[int]:
+    """Find the columns that a pattern names, such as ``lora@*`` or ``lora@decoder.cross.query``.
+
+    A site may be written without its stack, and then means that place in every stack.
+
+    Raises:
+        SpaceError: There is no such slot on this backbone.
+    """
+    found = [
+        column
+        for column, slot in enumerate(slots)
+        if fnmatchcase(slot.name, pattern) or fnmatchcase(f"{slot.method}@{slot.place}", pattern)
+    ]
+    if not found:
+        known = ", ".join(slot.name for slot in slots)
+        raise SpaceError(f"there is no slot {pattern!r} on this backbone: there are {known}")
+    return found
+
+
+def fill(
+    pattern: Pattern, blocks: int, slots: tuple[Slot, ...], ceiling: int
+) -> Configuration | None:
+    """Give every cell of a pattern the largest common size that the ceiling allows.
+
+    Returns None where not even size 1 fits.
+
+    Raises:
+        SpaceError: A slot of the pattern does not exist on this backbone.
+    """
+    chosen = {column for name in pattern.slots for column in columns(name, slots)}
+    low, high = 0, min([pattern.most, *(slots[c].most or pattern.most for c in chosen)])
+    while low < high:
+        size = (low + high + 1) // 2
+        if _table(chosen, blocks, slots, size).parameters(slots) <= ceiling:
+            low = size
+        else:
+            high = size - 1
+    return _table(chosen, blocks, slots, low) if low else None
+
+
+def _table(chosen: set[int], blocks: int, slots: tuple[Slot, ...], size: int) -> Configuration:
+    return Configuration(
+        tuple(
+            tuple(
+                size if column in chosen and slot.has(block) else 0
+                for column, slot in enumerate(slots)
+            )
+            for block in range(blocks)
+        )
+    )

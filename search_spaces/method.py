@@ -1,0 +1,84 @@
+"""What is known of a method without building it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from autopeft.backbone import Backbone, Site
+
+Family = Literal["reparameterised", "additive", "selective", "hybrid", "opaque"]
+Part = Literal["weight", "bias"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a method trains at a site: ``square`` · size² + ``unit`` · size + ``fixed``.
+
+    ``once`` is trained a single time for all blocks of the column, as soon as one has it. ``most``
+    is the largest size that makes sense, None where there is no limit.
+    """
+
+    unit: int
+    fixed: int = 0
+    square: int = 0
+    once: int = 0
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """The learning rates within which a method is searched, and the one it starts from."""
+
+    low: float
+    default: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A method of parameter-efficient fine-tuning.
+
+    ``places`` are where it can sit, on backbones that have them. ``size`` says what a size means
+    (``switch``: 1 is on). ``cost`` counts from the shape alone and returns None at a site where the
+    method makes no sense. ``attach`` names the function that builds it, ``module:function``.
+    ``scale`` is the constant factor on the method's contribution, independent of the size; None
+    where the method has none. ``identity`` tells whether a freshly built module leaves the
+    backbone's output as it was.
+
+    ``takes`` are the parts of a frozen module that the method replaces, ``adds`` those to which it
+    only adds: what one slot takes, no other at the same site can take or add to.
+
+    ``elastic`` tells whether a smaller size is the first rows of a larger one; ``merge`` how the
+    trained weights go into the backbone's own, or, where ``merges`` is false, why they cannot;
+    ``peft`` the class of the `peft` library that expresses it exactly, empty where there is none.
+    """
+
+    name: str
+    family: Family
+    summary: str
+    paper: str
+    places: tuple[str, ...]
+    size: str
+    identity: bool
+    rates: Rates
+    cost: Callable[[Backbone, Site], Cost | None]
+    attach: str
+    scale: float | None = None
+    takes: frozenset[Part] = field(default_factory=frozenset)
+    adds: frozenset[Part] = field(default_factory=frozenset)
+    elastic: bool = False
+    merges: bool = False
+    merge: str = ""
+    packs: bool = False
+    peft: str = ""
+
+
+LINEARS = (
+    *("attention.query", "attention.key", "attention.value", "attention.qkv", "attention.output"),
+    *("cross.query", "cross.key", "cross.value", "cross.output"),
+    *("ffn.input", "ffn.gate", "ffn.output"),
+)
+"""Where linear layers are; ``qkv`` is a fused matrix as a whole."""
+
+NORMS = ("attention.norm", "cross.norm", "ffn.norm", "final.norm")
+"""Where norms are; ``final.norm`` closes a stack and belongs to its last block."""
