@@ -84,6 +84,14 @@ class Injection:
         """Return the parameters of each method that is present."""
         return self._by_method
 
+    def named(self) -> Mapping[str, nn.Parameter]:
+        """Return what is trained and kept, by name."""
+        return self._named
+
+    def scaffold(self) -> Sequence[nn.Parameter]:
+        """Return what is trained beside it and falls away when training ends."""
+        return self._scaffold
+
     def count(self) -> int:
         """Count the elements that are trained and kept."""
         return sum(parameter.numel() for parameter in self._named.values())
