@@ -2,13 +2,14 @@
 # make test     set up everything, then run the test suite
 # make test-all the same with the slow tests
 # make check    lint, formatting and types
+# make docs     write the generated pages anew and build the site into build/site
 # make clean    remove what these commands have made
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all check docs clean
 
 demo: $(VENV)/ready
 	cd examples && ../$(BIN)/autopeft search --budget 1%
@@ -25,6 +26,10 @@ check: $(VENV)/ready-dev
 	rm -rf build/check
 	$(BIN)/pip install --quiet --no-deps --target build/check .
 	cd build && MYPYPATH=check ../$(BIN)/mypy --strict --config-file ../pyproject.toml -p autopeft
+
+docs: $(VENV)/ready-dev
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --quiet --strict
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache examples/autopeft-runs

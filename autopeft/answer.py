@@ -1,5 +1,6 @@
 """What a study has found, and how sure that is."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,7 +66,8 @@ class Answer:
         noise = {0: "its own seed", 1: "1 fresh seed"}.get(best.seeds, f"{best.seeds} fresh seeds")
         found = (
             f"{best.name} (trial {best.trial}) reaches {self.metric} {best.score.mean:.3f} "
-            f"(95% interval {best.score.low:.3f} to {best.score.high:.3f}, {noise}) "
+            f"(95% interval {best.score.low:.3f} to {best.score.high:.3f}, {noise}"
+            f"{_perplexity(self.metric, best.score.mean)}) "
             f"with {best.parameters:,} trained parameters"
         )
         return f"{found}; {self._against()}."
@@ -90,3 +92,8 @@ class Answer:
         if self.verdict == "worse":
             return f"{other} is worse ({size})"
         return f"{other} shows no difference beyond noise ({size})"
+
+
+def _perplexity(metric: str, score: float) -> str:
+    """Say a log-likelihood in the form in which language models are compared."""
+    return f", perplexity {math.exp(-score):.4g}" if metric == "log_likelihood" else ""

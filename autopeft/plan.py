@@ -17,6 +17,8 @@ from autopeft.study import Task, Where
 from autopeft.trial import Recipe
 
 VERSION = 1
+NAMED = "named configuration"
+"""The strategy of a plan that comes from no study, but from a published configuration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class Plan:
     """A configuration with its backbone, task, recipe and expected score.
 
     ``slots`` name the columns of ``configuration``; its rows are the backbone's blocks.
+    ``expected`` is None where nothing was measured: the configuration is a published one.
     """
 
     version: int
@@ -66,7 +69,7 @@ class Plan:
     seed: int
     parameters: int
     head_parameters: int
-    expected: Expected
+    expected: Expected | None
     provenance: Provenance
 
     def to_json(self) -> dict[str, Any]:

@@ -63,11 +63,15 @@ def report(study: Study, trials: tuple[Trial, ...], answer: Answer, plan: Plan) 
             f"The same command gives study `{study.id}` again and measures nothing twice. "
             f"`autopeft train plan.json` trains the plan from scratch; with its seed, {plan.seed}, "
             f"it gives the validation score of trial {plan.provenance.trial} again, "
-            f"{plan.expected.trial_score:.4f}, and then the test score."
+            f"{_promised(plan)}, and then the test score."
         ),
         "Versions: " + ", ".join(f"{k} {v}" for k, v in plan.provenance.versions.items()) + ".",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _promised(plan: Plan) -> str:
+    return f"{plan.expected.trial_score:.4f}" if plan.expected else "which was not measured"
 
 
 def _finalists(answer: Answer) -> str:

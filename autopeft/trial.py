@@ -9,6 +9,8 @@ from typing import Literal
 from autopeft.search_spaces.configuration import Configuration
 
 Precision = Literal["fp32", "bf16"]
+RankScaling = Literal["constant", "inverse_sqrt", "inverse"]
+GateMean = Literal["mask", "all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +19,11 @@ class Recipe:
 
     ``learning_rates`` has one rate for each method that is present; the head has its own, the
     same in every trial, so that no method wins by training the head better. ``scales`` are
-    constants that do not depend on sizes. ``warmup`` is a share of all steps; after it the rates
-    fall linearly to zero. ``dropout`` is that of the backbone while training.
+    constants that do not depend on sizes; ``rank_scaling`` divides those of methods whose size is
+    a rank by its square root (rsLoRA), or by the rank itself (alpha / r, as in LoRA's paper).
+    ``gate_mean`` tells whether padding counts in the mean of a gate (``all``: as UniPELT's code).
+    ``warmup`` is a share of all steps; after it the rates fall linearly to zero. ``dropout`` is
+    that of the backbone while training.
     """
 
     learning_rates: Mapping[str, float] = field(default_factory=dict)
@@ -30,6 +35,8 @@ class Recipe:
     weight_decay: float = 0.0
     dropout: float = 0.0
     precision: Precision = "fp32"
+    rank_scaling: RankScaling = "constant"
+    gate_mean: GateMean = "mask"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,13 @@ import numpy as np
 from autopeft.answer import Answer
 from autopeft.budget import Budget
 from autopeft.errors import OptionError
-from autopeft.plan import VERSION, Expected, Plan, Provenance
+from autopeft.plan import NAMED, VERSION, Expected, Plan, Provenance
 from autopeft.ports import Evaluator, Executor, Store, Strategy
 from autopeft.search import search
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.reading import read_space
 from autopeft.selection import answer as answer_of
-from autopeft.study import DataFiles, Head, Limits, Metric, Study, TaskKind, Where
+from autopeft.study import DataFiles, Head, Limits, LossOn, Metric, Study, Task, TaskKind, Where
 from autopeft.trial import Precision, Recipe, Trial
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Request:
     kind: TaskKind | None = None
     metric: Metric | None = None
     head: Head | None = None
+    loss: LossOn = "completion"
 
 
 def study_of(request: Request) -> Study:
@@ -68,35 +69,19 @@ def study_of(request: Request) -> Study:
     Raises:
         AutopeftError: Any of it cannot be used; the class and the message say what.
     """
-    from autopeft.tasks.reading import read_task
     from autopeft.training.model_files import default_head, find_model
+    from autopeft.training.pretrained import check_kind
     from autopeft.training.shape import read_backbone
 
     budget, text = Budget.parse(request.budget), read_space(request.space)
     _known("strategy", request.strategy, STRATEGIES)
     files = find_model(request.model)
-    head = request.head or default_head(files)
-    task = read_task(
-        request.data,
-        text=request.text,
-        label=request.label,
-        pair=request.pair,
-        split=request.split,
-        kind=request.kind,
-        metric=request.metric,
-        head=head,
-        max_length=request.max_length,
-        seed=request.seed,
-    )
+    task = _task_of(request, default_head(files))
+    check_kind(files, task.kind)
     backbone = read_backbone(files)
-    space = text.on(backbone)
-    space.must_fit(budget.ceiling(backbone.parameters), backbone.parameters)
-    recipe = Recipe(
-        scales={name: m.scale for name, m in METHODS.items() if m.scale is not None},
-        epochs=request.epochs,
-        batch_size=request.batch_size,
-        precision=request.precision or fastest_precision(),
-    )
+    ceiling = budget.ceiling(backbone.parameters)
+    space = text.on(backbone, ceiling)
+    space.must_fit(ceiling, backbone.parameters)
     return Study(
         task=task,
         backbone=backbone,
@@ -104,9 +89,90 @@ def study_of(request: Request) -> Study:
         budget=budget,
         strategy=request.strategy,
         seed=request.seed,
-        recipe=recipe,
+        recipe=_recipe_of(request),
         finals=request.finals,
         where=Where(model=request.model, data=_absolute(request.data)),
+    )
+
+
+def plan_of(request: Request, name: str) -> Plan:
+    """Make a plan of a published configuration, without a study; nothing of it is measured.
+
+    Where its sizes are fixed and no budget is named, there is none to keep.
+
+    Raises:
+        AutopeftError: There is no such configuration, it does not fit backbone or budget, or model
+            or data cannot be used.
+    """
+    from autopeft.search_spaces.catalog import slots_of
+    from autopeft.search_spaces.named import named_configuration
+    from autopeft.strategies.recipes import default_recipe
+    from autopeft.training.model_files import default_head, find_model
+    from autopeft.training.pretrained import check_kind
+    from autopeft.training.shape import read_backbone
+
+    named = named_configuration(name)
+    budget = Budget.parse(request.budget) if request.budget else None
+    files = find_model(request.model)
+    task = _task_of(request, default_head(files))
+    check_kind(files, task.kind)
+    backbone = read_backbone(files)
+    ceiling = budget.ceiling(backbone.parameters) if budget else None
+    slots = named.slots(slots_of(backbone))
+    configuration = named.within(backbone, slots, ceiling)
+    parameters = configuration.parameters(slots)
+    return Plan(
+        version=VERSION,
+        backbone=backbone,
+        task=task,
+        where=Where(model=request.model, data=_absolute(request.data)),
+        slots=slots,
+        configuration=configuration,
+        recipe=default_recipe(_recipe_of(request), configuration.methods(slots)),
+        seed=request.seed,
+        parameters=parameters,
+        head_parameters=0 if task.head == "lm" else (backbone.width + 1) * task.outputs,
+        expected=None,
+        provenance=Provenance(
+            study="",
+            trial=0,
+            strategy=NAMED,
+            space=name,
+            budget=budget.text if budget else str(parameters),
+            ceiling=parameters if ceiling is None else ceiling,
+            trials=0,
+            verdict="not compared",
+            versions=versions(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+    )
+
+
+def _task_of(request: Request, usual_head: Head) -> Task:
+    from autopeft.tasks.reading import read_task
+
+    return read_task(
+        request.data,
+        text=request.text,
+        label=request.label,
+        pair=request.pair,
+        split=request.split,
+        kind=request.kind,
+        metric=request.metric,
+        head=request.head,
+        usual_head=usual_head,
+        loss=request.loss,
+        max_length=request.max_length,
+        seed=request.seed,
+    )
+
+
+def _recipe_of(request: Request) -> Recipe:
+    return Recipe(
+        scales={name: m.scale for name, m in METHODS.items() if m.scale is not None},
+        epochs=request.epochs,
+        batch_size=request.batch_size,
+        precision=request.precision or fastest_precision(),
     )
 
 
@@ -204,7 +270,7 @@ def conclude(study: Study, store: Store) -> tuple[Answer, Plan]:
     from autopeft.tasks.reading import load_parts
 
     trials = store.trials(study.id)
-    truth = load_parts(study.task, study.where.data, ["validation"])["validation"].labels
+    truth = load_parts(study.task, study.where.data, ["validation"])["validation"].truth
     score = TASK_METRICS[study.task.metric].score
     answer = answer_of(study, trials, truth.astype(np.float64), score)
     plan = _plan(study, trials, answer)

@@ -11,17 +11,37 @@ from autopeft.search_spaces.configuration import Configuration, Slot
 class Pattern:
     """The same slots in every block that can hold them.
 
-    ``most`` is the largest size in use; a budget that allows more is not filled.
+    ``most`` is the largest size in use; a budget that allows more is not filled. ``instead`` is
+    what is meant on backbones that have not all of ``slots``.
     """
 
     name: str
     slots: tuple[str, ...]
     most: int
+    instead: tuple[str, ...] = ()
+
+    def columns(self, slots: tuple[Slot, ...]) -> set[int]:
+        """Find the columns that it means.
+
+        Raises:
+            SpaceError: The backbone has neither its slots nor those that stand in for them.
+        """
+        try:
+            return {column for name in self.slots for column in columns(name, slots)}
+        except SpaceError:
+            if not self.instead:
+                raise
+            return {column for name in self.instead for column in columns(name, slots)}
 
 
 BASELINES = (
     Pattern(name="plain LoRA", slots=("lora@attention.query", "lora@attention.value"), most=256),
-    Pattern(name="serial adapter", slots=("serial_adapter@ffn.norm",), most=512),
+    Pattern(
+        name="serial adapter",
+        slots=("serial_adapter@ffn.norm",),
+        most=512,
+        instead=("serial_adapter@ffn.output",),  # where a norm opens the sub-layer
+    ),
     Pattern(name="prefix", slots=("prefix@attention",), most=200),
 )
 
@@ -55,7 +75,7 @@ def fill(
     Raises:
         SpaceError: A slot of the pattern does not exist on this backbone.
     """
-    chosen = {column for name in pattern.slots for column in columns(name, slots)}
+    chosen = pattern.columns(slots)
     low, high = 0, min([pattern.most, *(slots[c].most or pattern.most for c in chosen)])
     while low < high:
         size = (low + high + 1) // 2

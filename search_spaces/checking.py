@@ -5,11 +5,15 @@ from functools import lru_cache
 
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Configuration, Slot
+from autopeft.search_spaces.within import parts
 
 
 def faults(configuration: Configuration, slots: Sequence[Slot]) -> Iterator[str]:
-    """Name what is wrong with a table: sizes out of range, and slots that cannot go together."""
-    pairs = clashes(tuple(slots))
+    """Name what is wrong with a table.
+
+    Sizes out of range, slots that cannot go together, and slots that are nothing alone.
+    """
+    pairs, needs = clashes(tuple(slots)), partners(tuple(slots))
     for block, row in enumerate(configuration.sizes):
         for slot, size in zip(slots, row, strict=True):
             if not size:
@@ -24,6 +28,12 @@ def faults(configuration: Configuration, slots: Sequence[Slot]) -> Iterator[str]
                     f"{slots[first].name} and {slots[second].name} cannot both be in block "
                     f"{block}: they change the same weights"
                 )
+        for column, allowed in needs:
+            if row[column] and not any(row[partner] for partner in allowed):
+                yield (
+                    f"{slots[column].name} in block {block} has nothing to act on: put "
+                    f"{_needed(slots[column])} there too, or leave it out"
+                )
 
 
 @lru_cache(maxsize=64)
@@ -32,12 +42,27 @@ def clashes(slots: tuple[Slot, ...]) -> tuple[tuple[int, int], ...]:
     return tuple((i, j) for j in range(len(slots)) for i in range(j) if _clash(slots[i], slots[j]))
 
 
+@lru_cache(maxsize=64)
+def partners(slots: tuple[Slot, ...]) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """List the columns that are nothing alone, each with those of which a block must hold one."""
+    return tuple(
+        (column, tuple(i for i, other in enumerate(slots) if _serves(other, slot)))
+        for column, slot in enumerate(slots)
+        if METHODS[slot.method].needs
+    )
+
+
 def _clash(one: Slot, other: Slot) -> bool:
-    if one.stack != other.stack or not _overlap(one.place, other.place):
-        return False
     a, b = METHODS[one.method], METHODS[other.method]
-    return bool(a.takes & (b.takes | b.adds) or b.takes & a.adds)
+    if not (a.takes & (b.takes | b.adds) or b.takes & a.adds):
+        return False
+    return one.stack == other.stack and not parts(one.place).isdisjoint(parts(other.place))
 
 
-def _overlap(one: str, other: str) -> bool:
-    return one == other or "block" in {one, other}
+def _serves(other: Slot, slot: Slot) -> bool:
+    return other.site == slot.site and f"{other.method}@{other.place}" in METHODS[slot.method].needs
+
+
+def _needed(slot: Slot) -> str:
+    names = sorted(need for need in METHODS[slot.method].needs if need.endswith(f"@{slot.place}"))
+    return " or ".join(name.replace(slot.place, slot.site) for name in names)

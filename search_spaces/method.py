@@ -46,7 +46,9 @@ class Method:
     backbone's output as it was.
 
     ``takes`` are the parts of a frozen module that the method replaces, ``adds`` those to which it
-    only adds: what one slot takes, no other at the same site can take or add to.
+    only adds: what one slot takes, no other at the same site can take or add to. ``needs`` are
+    slots, such as ``lora@attention.query``: a cell of this method means something only where its
+    block holds one of them at its own site.
 
     ``elastic`` tells whether a smaller size is the first rows of a larger one; ``merge`` how the
     trained weights go into the backbone's own, or, where ``merges`` is false, why they cannot;
@@ -66,6 +68,7 @@ class Method:
     scale: float | None = None
     takes: frozenset[Part] = field(default_factory=frozenset)
     adds: frozenset[Part] = field(default_factory=frozenset)
+    needs: frozenset[str] = field(default_factory=frozenset)
     elastic: bool = False
     merges: bool = False
     merge: str = ""

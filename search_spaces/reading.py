@@ -1,98 +1,41 @@
 """Search spaces written as YAML: the published ones beside this file, and users' own."""
 
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from autopeft.backbone import Backbone
 from autopeft.errors import SpaceError
-from autopeft.search_spaces.baselines import BASELINES, columns
-from autopeft.search_spaces.catalog import slots_of
-from autopeft.search_spaces.configuration import Slot
-from autopeft.search_spaces.space import Gene, SearchSpace
+from autopeft.search_spaces.agreeing import must_agree
+from autopeft.search_spaces.allocation import ALLOCATIONS, PATTERNS
+from autopeft.search_spaces.laying import SpaceText
+from autopeft.search_spaces.lines import Value, read_lines
+from autopeft.search_spaces.named import names
+from autopeft.search_spaces.plugins import FoundSpaces, found_spaces
+from autopeft.search_spaces.written import TIES, Group, LayerGroups, OneOf
 
-_KEYS = {"name", "summary", "paper", "differs", "groups", "switches"}
-_GROUP_KEYS = {"slots", "sizes", "tie"}
-_TIES = ("none", "blocks")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Slots that take the same sizes. ``tie`` is ``blocks`` for one size shared by all blocks.
-
-    ``sizes`` are numbers, or ``halvings of width``: the width divided by 1, 2, 4 and so on.
-    """
-
-    slots: tuple[str, ...]
-    sizes: tuple[int, ...] | None
-    halvings: int
-    tie: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpaceText:
-    """A search space as written, before it is laid over a backbone."""
-
-    name: str
-    summary: str
-    paper: str
-    differs: str
-    groups: tuple[Group, ...]
-    switches: bool
-
-    def on(self, backbone: Backbone) -> SearchSpace:
-        """Lay the space over a backbone.
-
-        Raises:
-            SpaceError: A group names no slot that the backbone has, or two groups name the same.
-        """
-        slots = self._slots(backbone)
-        genes: list[Gene] = []
-        taken: dict[int, str] = {}
-        for group in self.groups:
-            for column in _columns(group, slots):
-                if column in taken:
-                    raise SpaceError(
-                        f"space {self.name!r}: the slot {slots[column].name!r} is in two groups; "
-                        "leave it in one"
-                    )
-                taken[column] = self.name
-                genes.extend(_genes(group, column, slots[column], backbone))
-        if self.switches:
-            genes.extend(
-                Gene(name=f"block {block}", choices=(0, 1), switches=block)
-                for block in range(backbone.blocks)
-            )
-        return SearchSpace(
-            name=self.name,
-            summary=self.summary,
-            blocks=backbone.blocks,
-            slots=slots,
-            genes=tuple(genes),
-        )
-
-    def _slots(self, backbone: Backbone) -> tuple[Slot, ...]:
-        """Take what the groups name, and what the baselines need that the backbone has."""
-        slots = slots_of(backbone)
-        wanted: set[int] = set()
-        for group in self.groups:
-            for pattern in group.slots:
-                try:
-                    wanted.update(columns(pattern, slots))
-                except SpaceError as error:
-                    raise SpaceError(f"space {self.name!r}: {error}") from None
-        for baseline in BASELINES:
-            with suppress(SpaceError):
-                wanted.update(c for name in baseline.slots for c in columns(name, slots))
-        return tuple(slot for column, slot in enumerate(slots) if column in wanted)
+_KEYS = {"name", "summary", "paper", "differs", "groups", "switches", "layer_groups"}
+_KEYS |= {"allocation", "one_of", "start_from"}
+_GROUP_KEYS = {"name", "slots", "sizes", "tie", "depth", "optional", "follows"}
+_SIZES = (
+    "a list of whole numbers such as [0, 4, 8] with one above 0, {halvings_of_width: 10}, or budget"
+)
 
 
 def known_spaces() -> tuple[SpaceText, ...]:
-    """Read the spaces that come with autopeft, by name."""
+    """Read the spaces that come with autopeft, by name, then those of plug-ins."""
+    return (*_published(), *brought_spaces().spaces)
+
+
+def brought_spaces() -> FoundSpaces[SpaceText]:
+    """Read the spaces that other installed packages bring along."""
+    return found_spaces(parse_space, [space.name for space in _published()])
+
+
+@cache
+def _published() -> tuple[SpaceText, ...]:
     folder = resources.files("autopeft.search_spaces")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
     return tuple(parse_space(file.read_text("utf-8"), file.name) for file in files)
@@ -119,81 +62,111 @@ def read_space(name_or_file: str) -> SpaceText:
     )
 
 
-def parse_space(text: str, where: str) -> SpaceText:
+def parse_space(text: str, file: str) -> SpaceText:
     """Read a space from YAML.
 
     Raises:
-        SpaceError: The text is no YAML, or a key is missing, unknown or of the wrong kind.
+        SpaceError: The text is no YAML, a key is missing, unknown or of the wrong kind, or two
+            entries contradict each other; the line is named.
     """
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpaceError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
-    document = _mapping(document, where, _KEYS)
-    groups = document.get("groups")
-    if not isinstance(groups, list) or not groups:
-        raise SpaceError(f"{where}: 'groups' must be a list of at least one group")
-    switches = document.get("switches", False)
-    if not isinstance(switches, bool):
-        raise SpaceError(f"{where}: 'switches' must be true or false, not {switches!r}")
-    return SpaceText(
-        name=str(document.get("name", where)),
-        summary=str(document.get("summary", "")),
-        paper=str(document.get("paper", "")),
-        differs=str(document.get("differs", "")),
-        groups=tuple(_group(group, f"{where}, group {i}") for i, group in enumerate(groups, 1)),
-        switches=switches,
+    whole = read_lines(text, file)
+    document = whole.mapping("a space", _KEYS)
+    if "groups" not in document:
+        raise whole.wrong("a space must have 'groups', a list of at least one group")
+    such_as = "[{slots: [lora@attention.query], sizes: [0, 4, 8]}]"
+    groups = document["groups"].items("'groups'", such_as)
+    space = SpaceText(
+        name=document["name"].text("'name'") if "name" in document else file,
+        **{key: document[key].text(f"{key!r}") if key in document else ""
+           for key in ("summary", "paper", "differs")},
+        where=whole.where,
+        groups=tuple(_group(group, f"group {n}") for n, group in enumerate(groups, 1)),
+        switches="switches" in document and document["switches"].flag("'switches'"),
+        layer_groups=_layer_groups(document.get("layer_groups")),
+        allocation=_words(document.get("allocation"), "'allocation'", ALLOCATIONS),
+        one_of=_one_of(document.get("one_of")),
+        start_from=_words(document.get("start_from"), "'start_from'", names()),
+    )  # fmt: skip
+    must_agree(space)
+    return space
+
+
+def _group(value: Value, name: str) -> Group:
+    entry = value.mapping("a group", _GROUP_KEYS)
+    if "slots" not in entry:
+        raise value.wrong("a group must have 'slots', a list such as [lora@attention.query]")
+    follows = entry["follows"].texts("'follows'", '["lora@*"]') if "follows" in entry else ()
+    for key in ("sizes", "tie", "depth"):
+        if follows and key in entry:
+            raise entry[key].wrong(
+                f"{key!r} contradicts 'follows' in line {entry['follows'].line}: what follows is "
+                "on exactly where its leader is; leave one of them"
+            )
+    if not follows and "sizes" not in entry:
+        raise value.wrong(f"a group must have 'sizes', {_SIZES}")
+    sizes, halvings, filled = _sizes(entry["sizes"]) if "sizes" in entry else (None, 0, False)
+    return Group(
+        name=entry["name"].text("'name'") if "name" in entry else name,
+        where=value.where,
+        slots=entry["slots"].alternatives(),
+        sizes=sizes,
+        halvings=halvings,
+        filled=filled,
+        tie=entry["tie"].one_of("'tie'", TIES) if "tie" in entry else "none",  # type: ignore[arg-type]
+        depths=_depths(entry["depth"]) if "depth" in entry else (),
+        optional="optional" in entry and entry["optional"].flag("'optional'"),
+        follows=follows,
     )
 
 
-def _group(document: Any, where: str) -> Group:
-    document = _mapping(document, where, _GROUP_KEYS)
-    slots, tie = document.get("slots"), document.get("tie", "none")
-    if not isinstance(slots, list) or not slots or not all(isinstance(s, str) for s in slots):
-        raise SpaceError(f"{where}: 'slots' must be a list such as [lora@attention.query]")
-    if tie not in _TIES:
-        raise SpaceError(f"{where}: 'tie' must be one of {', '.join(_TIES)}, not {tie!r}")
-    sizes = document.get("sizes")
-    if isinstance(sizes, dict) and set(sizes) == {"halvings_of_width"}:
-        halvings = sizes["halvings_of_width"]
-        if not isinstance(halvings, int) or isinstance(halvings, bool) or halvings < 1:
-            raise SpaceError(f"{where}: 'halvings_of_width' must be a whole number above 0")
-        return Group(slots=tuple(slots), sizes=None, halvings=halvings, tie=tie)
-    if (
-        not isinstance(sizes, list)
-        or not all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in sizes)
-        or not any(sizes)
-    ):
-        raise SpaceError(
-            f"{where}: 'sizes' must be a list of whole numbers such as [0, 4, 8] with one above 0, "
-            f"or {{halvings_of_width: 10}}, not {sizes!r}"
+def _sizes(value: Value) -> tuple[tuple[int, ...] | None, int, bool]:
+    if value.data == "budget":
+        return None, 0, True
+    if isinstance(value.data, dict) and set(value.data) == {"halvings_of_width"}:
+        if halvings := value.data["halvings_of_width"].number():
+            return None, halvings, False
+        raise value.wrong("'halvings_of_width' must be a whole number above 0")
+    numbers = [v.number() for v in value.data] if isinstance(value.data, list) else []
+    sizes = [number for number in numbers if number is not None]
+    if len(sizes) != len(numbers) or not any(sizes):
+        raise value.wrong(f"'sizes' must be {_SIZES}, not {value.plain()!r}")
+    return tuple(sorted(set(sizes))), 0, False
+
+
+def _depths(value: Value) -> tuple[Fraction, ...]:
+    shares = value.items("'depth'", "[1/4, 1/2, 3/4, 1]")
+    return tuple(sorted({share.share("a depth") for share in shares}))
+
+
+def _words(value: Value | None, what: str, allowed: Iterable[str]) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    words = list(allowed)
+    return tuple(dict.fromkeys(v.one_of(what, words) for v in value.items(what, f"[{words[0]}]")))
+
+
+def _layer_groups(value: Value | None) -> LayerGroups | None:
+    if value is None:
+        return None
+    entry = value.mapping("'layer_groups'", {"count", "patterns"})
+    count = entry["count"].number() if "count" in entry else None
+    if not count or count < 2:
+        raise value.wrong("'layer_groups' must have 'count', a whole number above 1")
+    patterns = _words(entry.get("patterns"), "'patterns'", PATTERNS) or tuple(PATTERNS)
+    return LayerGroups(count=count, patterns=patterns, where=value.where)
+
+
+def _one_of(value: Value | None) -> tuple[OneOf, ...]:
+    if value is None:
+        return ()
+    rules = []
+    for one in value.items("'one_of'", "[{groups: [lora, adapter], tie: blocks}]"):
+        entry = one.mapping("an entry of 'one_of'", {"groups", "tie"})
+        if "groups" not in entry:
+            raise one.wrong("an entry of 'one_of' must have 'groups', the names of two or more")
+        groups = entry["groups"].texts("'groups' of 'one_of'", "[lora, adapter]")
+        tie = entry["tie"].one_of("'tie' of 'one_of'", ("none", "blocks")) if "tie" in entry else ""
+        rules.append(
+            OneOf(groups=groups, tie="none" if tie == "none" else "blocks", where=one.where)
         )
-    return Group(slots=tuple(slots), sizes=tuple(sorted(set(sizes))), halvings=0, tie=tie)
-
-
-def _mapping(document: Any, where: str, allowed: set[str]) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise SpaceError(f"{where} must be a mapping with the keys {', '.join(sorted(allowed))}")
-    if unknown := sorted(str(key) for key in document if key not in allowed):
-        raise SpaceError(
-            f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}"
-        )
-    return document
-
-
-def _columns(group: Group, slots: tuple[Slot, ...]) -> list[int]:
-    return list(dict.fromkeys(c for pattern in group.slots for c in columns(pattern, slots)))
-
-
-def _genes(group: Group, column: int, slot: Slot, backbone: Backbone) -> list[Gene]:
-    sizes = group.sizes
-    if sizes is None:
-        halved = {backbone.width // 2**k for k in range(group.halvings)}
-        sizes = tuple(sorted(halved | {0}))
-    if group.tie == "blocks":
-        cells = tuple((block, column) for block in range(*slot.blocks))
-        return [Gene(name=slot.name, choices=sizes, cells=cells)]
-    return [
-        Gene(name=f"{slot.name}/{block}", choices=sizes, cells=((block, column),))
-        for block in range(*slot.blocks)
-    ]
+    return tuple(rules)

@@ -1,29 +1,21 @@
 """A search space: which sizes each slot may take, and how cells are tied.
 
-A space is a row of *genes*. A gene is one free choice among a few sizes; it decides the size of
-one cell, or of all the cells that are tied to it. Where a space has *switches*, one more gene a
-block turns all of that block off.
+A space is a row of genes (see ``genes``), and rules that follow from them: followers, layer
+groups, slots that clash, sizes that the budget decides.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
+from itertools import product
 
 from autopeft.errors import BudgetError
+from autopeft.search_spaces.allocation import ALLOCATIONS, Allocation, Unit, fill_rows
+from autopeft.search_spaces.checking import clashes, partners
 from autopeft.search_spaces.configuration import Configuration, Slot
+from autopeft.search_spaces.counting import Counter
+from autopeft.search_spaces.genes import Follower, Gene, active, count, enabling, fit
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gene:
-    """One free choice: the size of the cells (block, column) that are tied together.
-
-    ``choices`` are ascending; a leading 0 allows absence. A switch has no cells of its own.
-    """
-
-    name: str
-    choices: tuple[int, ...]
-    cells: tuple[tuple[int, int], ...] = ()
-    switches: int | None = None
+Table = list[list[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +23,9 @@ class SearchSpace:
     """The configurations that a study may propose, on one backbone.
 
     A *genome* holds for each gene the index of its choice; ``decode`` turns it into a
-    configuration and ``encode`` back.
+    configuration and ``encode`` back. ``patterns`` name the layer group of every row, one tuple a
+    choice. ``ceiling`` is what the sizes follow from in a space that has filled genes, None
+    elsewhere. ``start_from`` names published configurations to be tried first.
     """
 
     name: str
@@ -39,68 +33,143 @@ class SearchSpace:
     blocks: int
     slots: tuple[Slot, ...]
     genes: tuple[Gene, ...]
+    followers: tuple[Follower, ...] = ()
+    patterns: tuple[tuple[int, ...], ...] = ()
+    allocations: tuple[Allocation, ...] = ()
+    ceiling: int | None = None
+    start_from: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
-        """Count the genomes; an upper bound on the distinct configurations."""
-        return prod(len(gene.choices) for gene in self.genes)
+        """Count the genomes; those that differ only where a depth or a pick silences them, once.
+
+        An upper bound on the distinct configurations, and equal to them where there are no
+        switches, layer groups or slots that clash.
+        """
+        return count(self.genes)
+
+    @property
+    def free_methods(self) -> tuple[str, ...]:
+        """Name the methods about whose presence genes decide."""
+        slots = (self.slots[column] for gene in self.genes for _, column in gene.cells)
+        return tuple(dict.fromkeys(slot.method for slot in slots))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Name the methods that a configuration may have, followers last."""
+        led = (self.slots[follower.column].method for follower in self.followers)
+        return tuple(dict.fromkeys((*self.free_methods, *led)))
 
     def decode(self, genome: Sequence[int]) -> Configuration:
-        """Build the table that a genome stands for."""
+        """Build the table that a genome stands for.
+
+        Of two slots that clash the later one gives way, and so does one that is nothing alone.
+        """
         table = [[0] * len(self.slots) for _ in range(self.blocks)]
-        off = {
-            gene.switches
-            for gene, choice in zip(self.genes, genome, strict=True)
-            if gene.switches is not None and not gene.choices[choice]
-        }
+        pattern = self._pattern(genome)
         for gene, choice in zip(self.genes, genome, strict=True):
-            for block, column in gene.cells:
-                if block not in off:
+            if gene.role == "size":
+                for block, column in active(gene, pattern):
                     table[block][column] = gene.choices[choice]
-        return Configuration(tuple(tuple(row) for row in table))
+        for gene, choice in zip(self.genes, genome, strict=True):
+            for block, column in gene.off(choice):
+                table[block][column] = 0
+        self._settle(table)
+        if self.ceiling is not None:
+            self._fill(table, genome, pattern, self.ceiling)
+        else:
+            self._follow(table)
+        return Configuration(tuple(map(tuple, table)))
+
+    def _pattern(self, genome: Sequence[int]) -> tuple[int, ...]:
+        for gene, choice in zip(self.genes, genome, strict=True):
+            if gene.role == "pattern":
+                return self.patterns[choice]
+        return self.patterns[0] if self.patterns else ()
+
+    def _settle(self, table: Table) -> None:
+        rivals, dependants = clashes(self.slots), partners(self.slots)
+        for row in table:
+            for earlier, later in rivals:
+                if row[earlier]:
+                    row[later] = 0
+            for column, needed in dependants:
+                if not any(row[partner] for partner in needed):
+                    row[column] = 0
+
+    def _follow(self, table: Table) -> None:
+        for follower in self.followers:
+            for row in table:
+                row[follower.column] = int(any(row[leader] for leader in follower.leaders))
+
+    def _fill(
+        self, table: Table, genome: Sequence[int], pattern: tuple[int, ...], ceiling: int
+    ) -> None:
+        """Replace the marks of filled genes by what the budget allows."""
+        self._follow(table)
+        units = []
+        for gene, choice in zip(self.genes, genome, strict=True):
+            if not gene.filled or not choice:
+                continue
+            rows: dict[int, list[int]] = {}
+            for block, column in active(gene, pattern):
+                if table[block][column]:
+                    rows.setdefault(block, []).append(column)
+                    table[block][column] = 0
+            units += [Unit(row, tuple(columns)) for row, columns in rows.items()]
+        chosen = (c for g, c in zip(self.genes, genome, strict=True) if g.role == "allocation")
+        weight = ALLOCATIONS[self.allocations[next(chosen, 0)] if self.allocations else "uniform"]
+        count = max(pattern, default=0) + 1
+        weights = [weight(group, count) for group in pattern] or [1] * self.blocks
+        fill_rows(table, units, self.slots, weights, ceiling)
+        self._follow(table)
 
     def encode(self, configuration: Configuration) -> tuple[int, ...] | None:
         """Find the genome of a configuration, or None when the space does not hold it."""
-        switched = {gene.switches for gene in self.genes if gene.switches is not None}
-        off = {block for block in switched if not any(configuration.sizes[block])}
-        genome = []
-        for gene in self.genes:
-            if gene.switches is not None:
-                genome.append(int(gene.switches not in off))
-                continue
-            sizes = {
-                configuration.sizes[block][column]
-                for block, column in gene.cells
-                if block not in off
-            }
-            size = max(sizes, default=gene.choices[0])
-            if size not in gene.choices:
-                return None
-            genome.append(gene.choices.index(size))
-        return tuple(genome) if self.decode(genome) == configuration else None
+        for genome in self._candidates(configuration):
+            if self.decode(genome) == configuration:
+                return genome
+        return None
 
     def nearest(self, configuration: Configuration) -> tuple[int, ...] | None:
         """Find a genome close to a configuration, or None when it uses slots that no gene sets.
 
-        Every gene takes the choice nearest to the largest of its cells.
+        Every gene takes the choice nearest to the largest of its cells; of several layer patterns
+        that one is taken with the fewest cells that are present in one and absent in the other.
         """
         if not self.covers(configuration):
             return None
-        genome = []
-        for gene in self.genes:
-            if gene.switches is not None:
-                genome.append(int(any(configuration.sizes[gene.switches])))
-                continue
-            size = max(configuration.sizes[block][column] for block, column in gene.cells)
-            distances = [abs(choice - size) for choice in gene.choices]
-            genome.append(distances.index(min(distances)))
-        return tuple(genome)
+
+        def differences(genome: Sequence[int]) -> int:
+            decoded = self.decode(genome).sizes
+            return sum(
+                bool(a) != bool(b)
+                for row, other in zip(decoded, configuration.sizes, strict=True)
+                for a, b in zip(row, other, strict=True)
+            )
+
+        candidates = list(self._candidates(configuration))
+        return candidates[0] if len(candidates) == 1 else min(candidates, key=differences)
+
+    def _candidates(self, configuration: Configuration) -> Iterator[tuple[int, ...]]:
+        """Yield the genome whose genes fit best, for every pattern and allocation."""
+        framing = {"pattern", "allocation"}
+        frames = [range(len(gene.choices)) if gene.role in framing else (0,) for gene in self.genes]
+        for frame in product(*frames):
+            pattern = self._pattern(frame)
+            yield tuple(
+                fixed
+                if gene.role in {"pattern", "allocation"}
+                else fit(gene, configuration, pattern)
+                for gene, fixed in zip(self.genes, frame, strict=True)
+            )
 
     def covers(self, configuration: Configuration) -> bool:
         """Whether a configuration uses no cell but those that genes set, whatever its sizes."""
         cells = {cell for gene in self.genes for cell in gene.cells}
+        followers = {follower.column for follower in self.followers}
         return all(
-            (block, column) in cells
+            column in followers or (block, column) in cells
             for block, row in enumerate(configuration.sizes)
             for column, size in enumerate(row)
             if size
@@ -110,31 +179,84 @@ class SearchSpace:
         """Count what the configuration of a genome trains."""
         return self.decode(genome).parameters(self.slots)
 
-    def simple_genomes(self) -> Iterator[tuple[int, ...]]:
-        """Yield the non-empty genomes in which one gene, in one block if blocks switch, is set.
+    def counter(self) -> Counter:
+        """Build what counts many genomes of the space at once."""
+        decoded = self.ceiling is not None or bool(self.patterns)
+        return Counter(
+            blocks=self.blocks,
+            slots=self.slots,
+            genes=self.genes,
+            followers=self.followers,
+            one_by_one=self.parameters if decoded else None,
+        )
 
-        The smallest configuration is among them, because whatever else is set only adds to it.
+    def simple_genomes(self) -> Iterator[tuple[int, ...]]:
+        """Yield genomes in which one gene is set, and what it takes for one of its cells to be.
+
+        The smallest configuration is among them, because whatever else is set only adds to it;
+        a genome of an empty configuration may be among them too.
         """
-        switches: list[int | None] = [
-            index for index, gene in enumerate(self.genes) if gene.switches is not None
-        ]
+        controls = [(i, gene, set(gene.cells)) for i, gene in enumerate(self.genes)
+                    if gene.role in {"switch", "depth", "pick"}]  # fmt: skip
+        parted = [i for i, gene in enumerate(self.genes) if gene.role == "pattern"]
         for index, gene in enumerate(self.genes):
-            for choice, size in enumerate(gene.choices):
-                for switch in switches or [None]:
-                    genome = [0] * len(self.genes)
-                    genome[index] = choice
-                    if switch is not None:
-                        genome[switch] = 1
-                    if size and gene.switches is None and not self.decode(genome).empty:
-                        yield tuple(genome)
+            if gene.role != "size":
+                continue
+            needed = {
+                tuple((i, enabling(g, cell)) for i, g, cells in controls if cell in cells)
+                for cell in gene.cells
+            }
+            patterns = range(len(self.patterns)) if parted else (0,)
+            for choice, enabled, pattern in product(
+                range(len(gene.choices)), sorted(needed), patterns
+            ):
+                genome = [0] * len(self.genes)
+                for i, value in enabled:
+                    genome[i] = value
+                for i in parted:
+                    genome[i] = pattern
+                genome[index] = choice
+                yield tuple(genome)
 
     def smallest(self) -> Configuration:
-        """Find the non-empty configuration with the fewest parameters."""
-        return self.decode(min(self.simple_genomes(), key=self.parameters))
+        """Find the non-empty configuration with the fewest parameters.
+
+        Raises:
+            BudgetError: Sizes follow from the budget, and it allows none.
+        """
+        counter = self.counter()
+        genomes = list(dict.fromkeys(self.simple_genomes()))
+        counts = [int(trained) for trained in counter.counts(genomes)]
+        present = [i for i, trained in enumerate(counts) if trained]
+        if not present:
+            raise BudgetError(
+                f"nothing in the space {self.name!r} fits into {self.ceiling or 0:,} parameters: "
+                "its sizes follow from the budget, and none is above zero; raise the budget or "
+                "take another space"
+            )
+        return self.decode(genomes[min(present, key=lambda i: (counts[i], i))])
 
     def largest(self) -> Configuration:
-        """Build the configuration in which every gene takes its last choice."""
-        return self.decode([len(gene.choices) - 1 for gene in self.genes])
+        """Find the configuration with the most parameters.
+
+        Every gene takes its last choice; where that keeps others out, because slots clash or one
+        set of slots is picked, choices are tried one after the other and the better one is kept.
+        """
+        genome = [len(gene.choices) - 1 for gene in self.genes]
+        columns = {column for pair in clashes(self.slots) for column in pair}
+        best = self.parameters(genome)
+        for index, gene in enumerate(self.genes):
+            if gene.role == "pick":
+                others = list(range(len(gene.choices)))
+            elif gene.choices[0] == 0 and any(column in columns for _, column in gene.cells):
+                others = [0]
+            else:
+                continue
+            for choice in others:
+                tried = [*genome[:index], choice, *genome[index + 1 :]]
+                if (trained := self.parameters(tried)) > best:
+                    genome, best = tried, trained
+        return self.decode(genome)
 
     def must_fit(self, ceiling: int, backbone_parameters: int) -> None:
         """Refuse a ceiling under which nothing can be proposed.

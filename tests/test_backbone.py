@@ -1,50 +1,21 @@
-"""Backbones as values, and the architectures that are known."""
+"""Backbones as values."""
 
-import pytest
+from dataclasses import replace
 
-from autopeft.architectures.reading import architecture_of, architectures
-from autopeft.errors import BackboneError
+from autopeft.backbone import Stack
 from tests.builders import BERT_BASE
 
-SITES = {
-    "attention.query", "attention.key", "attention.value", "attention.output", "attention",
-    "attention.norm", "ffn.input", "ffn.output", "ffn.norm",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("architecture", architectures(), ids=lambda a: a.name)
-def test_an_architecture_names_every_site_once_and_leads_to_it_in_every_block(architecture):
-    names = [place.name for place in architecture.places]
-
-    assert sorted(names) == sorted(SITES)
-    for place in architecture.places:
-        assert place.path.startswith(f"{architecture.blocks}.{{block}}.")
-        assert place.kind == {"prefix": "attention", "norm": "norm"}.get(
-            place.name.split(".")[1], "linear"
-        )
-
-
-@pytest.mark.parametrize(
-    ("model_type", "name"),
-    [("bert", "bert"), ("roberta", "bert"), ("xlm-roberta", "bert"), ("distilbert", "distilbert")],
+TWO = replace(
+    BERT_BASE,
+    stacks=(
+        Stack(name="encoder", first=0, blocks=4, width=64, heads=4, norm="pre"),
+        Stack(name="decoder", first=4, blocks=2, width=96, heads=4, norm="pre"),
+    ),
+    sites=(
+        replace(BERT_BASE.site("ffn.input"), stack="encoder", blocks=(0, 4)),
+        replace(BERT_BASE.site("ffn.input"), stack="decoder", blocks=(4, 6)),
+    ),
 )
-def test_an_architecture_is_found_by_the_model_type(model_type, name):
-    assert architecture_of(model_type).name == name
-
-
-def test_no_model_type_belongs_to_two_architectures():
-    types = [model_type for a in architectures() for model_type in a.model_types]
-
-    assert len(types) == len(set(types))
-
-
-def test_an_unknown_model_type_is_refused_with_the_known_ones_and_the_way_to_add_it():
-    with pytest.raises(
-        BackboneError,
-        match=r"no sites are known for the architecture 'mamba': known are bert, camembert, .*"
-        r"another one is added by a YAML file in autopeft/architectures",
-    ):
-        architecture_of("mamba")
 
 
 def test_a_site_is_found_by_name_and_knows_its_module_in_each_block():
@@ -52,3 +23,20 @@ def test_a_site_is_found_by_name_and_knows_its_module_in_each_block():
 
     assert (site.inputs, site.outputs) == (768, 3072)
     assert BERT_BASE.module_path(site, 11) == "l.11.i"
+
+
+def test_the_blocks_of_all_stacks_are_rows_of_one_table():
+    assert TWO.blocks == 6
+    assert [TWO.stack_of(row).name for row in range(6)] == ["encoder"] * 4 + ["decoder"] * 2
+
+
+def test_the_width_is_that_of_the_widest_stack():
+    assert (BERT_BASE.width, TWO.width) == (768, 96)
+
+
+def test_sites_of_several_stacks_carry_the_name_of_theirs():
+    site = TWO.site("decoder.ffn.input")
+
+    assert site is TWO.find("decoder", "ffn.input")
+    assert TWO.find("decoder", "cross.query") is None
+    assert TWO.module_path(site, 5) == "l.1.i"

@@ -297,6 +297,27 @@ def test_the_bootstrap_depends_on_the_seed_alone():
     assert first.mean == other.mean
 
 
+@pytest.mark.parametrize(
+    ("kind", "form", "labels"),
+    [("tokens", "<i4", ("O", "B-X")), ("causal_lm", "<f4", ()), ("seq2seq", "<f4", ())],
+)
+def test_where_several_numbers_are_kept_of_an_example_they_are_drawn_together(kind, form, labels):
+    """Here the first over the second, summed over the examples that were drawn."""
+    study = a_study(task=replace(TASK, kind=kind, labels=labels))
+    kept = np.stack([np.arange(len(TRUTH)), np.full(len(TRUTH), 2), TRUTH], 1).astype(form)
+    trial = searched(0, 30)
+    trial = trial.done(replace(trial.measurement, predictions=kept.tobytes()))
+
+    def score(_truth, made):
+        assert made.shape == (len(TRUTH), 3)
+        return float(made[:, 0].sum() / made[:, 1].sum())
+
+    found = answer(study, [trial], TRUTH, score).searched.score
+
+    assert found.mean == pytest.approx((len(TRUTH) - 1) / 4)
+    assert found.low < found.mean < found.high
+
+
 def test_predictions_of_a_regression_are_read_as_numbers():
     study = a_study(task=replace(TASK, kind="regression", metric="spearman", labels=()))
     values = TRUTH.astype("<f4") + 0.25

@@ -63,6 +63,7 @@ def test_what_only_says_where_or_how_it_was_written_does_not_change_the_id(chang
         {"task": replace(TASK, split_seed=1)},
         {"task": replace(TASK, max_length=17)},
         {"task": replace(TASK, head="cls")},
+        {"task": replace(TASK, loss="all")},
     ],
     ids=str,
 )
@@ -82,3 +83,8 @@ def test_the_ceiling_is_that_of_the_budget_on_the_backbone():
 def test_a_head_has_an_output_for_each_class_and_one_for_a_value():
     assert TASK.outputs == 2
     assert replace(TASK, kind="regression", metric="spearman", labels=()).outputs == 1
+
+
+def test_classes_are_stored_as_whole_numbers_and_values_as_fractions():
+    assert TASK.predicted == "<i4"
+    assert replace(TASK, kind="causal_lm", labels=()).predicted == "<f4"

@@ -1,27 +1,41 @@
-"""The architecture files: which model types there are, and where their sites lie."""
+"""The architecture files: which model types there are, and where their sites lie.
 
-from dataclasses import dataclass
+A file says, for every stack of blocks, where the list of its blocks is (``path``), whether it
+normalises before a sub-layer or after (``norm``, turned round where the setting ``norm_if`` of
+``config.json`` is false), which part of ``config.json`` describes it (``config``), what its number
+of heads is called there (``heads``), and where its sites lie (``sites``). ``needs`` names settings
+without which the file does not describe a model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from autopeft.backbone import NormPlace, SiteKind
-from autopeft.errors import BackboneError
+
+Part = Literal["", "query", "key", "value", "gate", "input"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePlace:
-    """Where one site lies: the path from the backbone to its module, ``{block}`` in it.
+    """Where one site lies.
 
-    ``part`` names what a site is of a fused matrix, such as ``query``; empty elsewhere.
+    ``paths`` lead from the backbone to its module, with ``{block}`` in them; where there are
+    several, the first that exists holds. ``part`` names what a site is of a fused matrix, in which
+    query, key and value, or gate and input, follow one another in this order. ``first`` is the
+    first block of the stack that has the site. A site that is not ``optional`` must be there.
     """
 
     name: str
     kind: SiteKind
-    path: str
-    part: str = ""
+    paths: tuple[str, ...]
+    part: Part = ""
+    first: int = 0
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +46,22 @@ class StackPlace:
     blocks: str
     norm: NormPlace
     places: tuple[SitePlace, ...]
+    norm_if: str = ""
+    config: str = ""
+    heads: str = "num_attention_heads"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """Where the sites of a family of models are."""
+    """Where the sites of a family of models are.
 
-    name: str
+    ``source`` says how that is known, as people read it: ``from bert.yaml``.
+    """
+
+    source: str
     model_types: tuple[str, ...]
     stacks: tuple[StackPlace, ...]
+    needs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @cache
@@ -48,31 +69,25 @@ def architectures() -> tuple[Architecture, ...]:
     """Read all architecture files."""
     folder = resources.files("autopeft.architectures")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
-    return tuple(_read(file.name.removesuffix(".yaml"), file.read_text("utf-8")) for file in files)
+    return tuple(read_architecture(f"from {file.name}", file.read_text("utf-8")) for file in files)
 
 
-def architecture_of(model_type: str) -> Architecture:
+def architecture_of(model_type: str) -> Architecture | None:
     """Find the architecture of a ``model_type`` as it stands in a model's ``config.json``.
 
-    Raises:
-        BackboneError: No architecture file names this model type.
+    None where no architecture file names it.
     """
-    for architecture in architectures():
-        if model_type in architecture.model_types:
-            return architecture
-    known = ", ".join(sorted(t for a in architectures() for t in a.model_types))
-    raise BackboneError(
-        f"no sites are known for the architecture {model_type!r}: known are {known}; "
-        "another one is added by a YAML file in autopeft/architectures"
-    )
+    return next((a for a in architectures() if model_type in a.model_types), None)
 
 
-def _read(name: str, text: str) -> Architecture:
+def read_architecture(source: str, text: str) -> Architecture:
+    """Read what stands in an architecture file."""
     document = yaml.safe_load(text)
     return Architecture(
-        name=name,
+        source=source,
         model_types=tuple(document["model_types"]),
         stacks=tuple(_stack(stack, entry) for stack, entry in document["stacks"].items()),
+        needs=document.get("needs", {}),
     )
 
 
@@ -82,15 +97,22 @@ def _stack(name: str, entry: dict[str, Any]) -> StackPlace:
         name="" if name == "blocks" else name,
         blocks=entry["path"],
         norm=entry["norm"],
-        places=tuple(
-            SitePlace(
-                name=site,
-                kind=place["kind"],
-                path=_path(entry["path"], place["path"]),
-                part=place.get("part", ""),
-            )
-            for site, place in entry["sites"].items()
-        ),
+        norm_if=entry.get("norm_if", ""),
+        config=entry.get("config", ""),
+        heads=entry.get("heads", "num_attention_heads"),
+        places=tuple(_site(site, place, entry["path"]) for site, place in entry["sites"].items()),
+    )
+
+
+def _site(name: str, entry: dict[str, Any], blocks: str) -> SitePlace:
+    paths = entry["path"] if isinstance(entry["path"], list) else [entry["path"]]
+    return SitePlace(
+        name=name,
+        kind=entry["kind"],
+        paths=tuple(_path(blocks, path) for path in paths),
+        part=entry.get("part", ""),
+        first=entry.get("from", 0),
+        optional=entry.get("optional", False),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from autopeft import __version__, process
-from autopeft.cli import inspect, plans, search
+from autopeft.cli import backbone, inspect, methods, plans, search, spaces
 from autopeft.errors import AutopeftError
 
 app = typer.Typer(
@@ -21,11 +21,12 @@ app.command("estimate")(search.estimate)
 app.command("studies")(inspect.studies)
 app.command("trials")(inspect.trials)
 app.command("show")(inspect.show)
-app.command("spaces")(inspect.spaces)
-app.command("methods")(inspect.methods)
+app.add_typer(spaces.app, name="spaces")
+app.command("methods")(methods.methods)
 app.command("export")(plans.export)
 app.command("train")(plans.train)
 app.command("schema")(plans.schema)
+app.command("backbone")(backbone.backbone)
 app.command("doctor")(inspect.doctor)
 
 

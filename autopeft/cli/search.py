@@ -41,6 +41,7 @@ def search(
     task: opt.KindOption = None,
     metric: opt.MetricOption = None,
     head: opt.HeadOption = None,
+    loss: opt.LossOption = None,
     precision: opt.PrecisionOption = None,
     executor: opt.ExecutorOption = None,
     workers: opt.WorkersOption = None,
@@ -79,6 +80,7 @@ def search(
             kind=task,
             metric=metric,
             head=head,
+            loss=loss,
             precision=precision,
         )
     )
@@ -143,6 +145,7 @@ def estimate(
     task: opt.KindOption = None,
     metric: opt.MetricOption = None,
     head: opt.HeadOption = None,
+    loss: opt.LossOption = None,
     precision: opt.PrecisionOption = None,
     executor: opt.ExecutorOption = None,
     workers: opt.WorkersOption = None,
@@ -180,6 +183,7 @@ def estimate(
             kind=task,
             metric=metric,
             head=head,
+            loss=loss,
             precision=precision,
         )
     )

@@ -2,21 +2,29 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
-from autopeft.kernels.bottleneck.naive import bottleneck
+from autopeft.kernels.bottleneck.naive import Activation, bottleneck
 
 
 class Bottleneck(nn.Module):
-    """Down, ReLU, up, scale. Gives zero at initialisation, because ``up`` is zero.
+    """Down, activation, up, scale. Gives zero at initialisation, because ``up`` is zero.
 
     Count: (inputs + outputs + 1) · width + outputs.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, width: int, scale: float, generator: torch.Generator
+    def __init__(  # noqa: PLR0917  # widths, and how it is made
+        self,
+        inputs: int,
+        outputs: int,
+        width: int,
+        scale: float,
+        generator: torch.Generator,
+        activation: Activation = relu,
     ) -> None:
         super().__init__()
         self.scale = scale
+        self._activation = activation
         down = torch.empty(width, inputs)
         nn.init.kaiming_uniform_(down, a=5**0.5, generator=generator)
         self.down = nn.Parameter(down)
@@ -24,6 +32,8 @@ class Bottleneck(nn.Module):
         self.up = nn.Parameter(torch.zeros(width, outputs))
         self.up_bias = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x_BTI: Tensor) -> Tensor:
-        """Return what the adapter adds, shape ``(B, T, outputs)``."""
-        return bottleneck(x_BTI, self.down, self.down_bias, self.up, self.up_bias, self.scale)
+    def forward(self, x_I: Tensor) -> Tensor:
+        """Return what the adapter adds, shape ``(..., outputs)``."""
+        return bottleneck(
+            x_I, self.down, self.down_bias, self.up, self.up_bias, self.scale, self._activation
+        )

@@ -1,5 +1,6 @@
 """Put the modules of a configuration into a backbone, and take them out again."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 
 from autopeft.backbone import Backbone
 from autopeft.errors import PlanError
-from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.places import Attached, Block, Choice, Making
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration, Slot
+from autopeft.trial import GateMean, RankScaling
 
 Attach = Callable[[Block, str, Making], Attached]
 
@@ -40,6 +42,8 @@ class Injection:
         self._by_method: defaultdict[str, list[nn.Parameter]] = defaultdict(list)
         self._scaffold: list[nn.Parameter] = []
         self._attached: list[Attached] = []
+        self._fixed: dict[str, Tensor] = {}
+        self._unmergeable: list[Slot] = []
 
     def add(self, block: int, slot: Slot, attached: Attached) -> None:
         """Remember what a slot has put into a block.
@@ -54,6 +58,9 @@ class Injection:
         self._by_method[slot.method].extend(attached.scaffold.values())
         self._scaffold.extend(attached.scaffold.values())
         self._attached.append(attached)
+        self._fixed.update({f"{block}/{slot.name}/{n}": t for n, t in attached.fixed.items()})
+        if attached.merge is None:
+            self._unmergeable.append(slot)
 
     def penalty(self) -> Tensor | None:
         """Return what the methods add to the loss of a step, or None where none adds anything."""
@@ -74,11 +81,16 @@ class Injection:
         Raises:
             PlanError: A method is present that cannot be merged; the reason is named.
         """
-        if stuck := [method for method in self._by_method if not METHODS[method].merges]:
-            raise PlanError(f"{stuck[0]} cannot be merged: {METHODS[stuck[0]].merge}")
+        if self._unmergeable:
+            slot = self._unmergeable[0]
+            raise PlanError(f"{slot.name} cannot be merged: {METHODS[slot.method].merge}")
         for attached in self._attached:
             if attached.merge:
                 attached.merge()
+
+    def choices(self) -> Sequence[Choice]:
+        """Return what must be decided by the data before training begins."""
+        return [attached.choice for attached in self._attached if attached.choice]
 
     def by_method(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Return the parameters of each method that is present."""
@@ -97,27 +109,40 @@ class Injection:
         return sum(parameter.numel() for parameter in self._named.values())
 
     def state(self) -> dict[str, Tensor]:
-        """Return the values by name, detached."""
-        return {name: parameter.detach() for name, parameter in self._named.items()}
+        """Return the values by name, detached, and what is kept beside them though not trained.
+
+        What a scaffold computes is brought up to date; the scaffold itself is no part of it.
+        """
+        for attached in self._attached:
+            if attached.settle:
+                attached.settle()
+        return {name: parameter.detach() for name, parameter in self._kept().items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over values by name.
+        """Take over values by name; scaffolds fall away.
 
         Raises:
             PlanError: A tensor is missing, left over or of another shape.
         """
-        if wrong := sorted(set(state) ^ set(self._named)):
-            kind = "lacks" if wrong[0] in self._named else "has an unknown"
+        kept = self._kept()
+        if wrong := sorted(set(state) ^ set(kept)):
+            kind = "lacks" if wrong[0] in kept else "has an unknown"
             raise PlanError(f"the weights do not fit the configuration: it {kind} {wrong[0]!r}")
-        for name, parameter in self._named.items():
+        for name, parameter in kept.items():
             if parameter.shape != state[name].shape:
                 raise PlanError(
                     f"the weights do not fit the configuration: {name!r} has shape "
                     f"{tuple(state[name].shape)} instead of {tuple(parameter.shape)}"
                 )
         with torch.no_grad():
-            for name, parameter in self._named.items():
+            for name, parameter in kept.items():
                 parameter.copy_(state[name])
+        for attached in self._attached:
+            if attached.dismantle:
+                attached.dismantle()
+
+    def _kept(self) -> dict[str, Tensor]:
+        return {**self._named, **self._fixed}
 
 
 @contextmanager
@@ -128,11 +153,15 @@ def injected(  # noqa: PLR0917  # the model, what goes into it, and how
     configuration: Configuration,
     scales: Mapping[str, float],
     generator: torch.Generator,
+    rank_scaling: RankScaling = "constant",
+    gate_mean: GateMean = "mask",
 ) -> Iterator[Injection]:
     """Freeze a model and put a configuration's modules into it for the time of a ``with`` block.
 
     Afterwards the model is what it was before, bit for bit, with all of it frozen. ``scales`` maps
-    methods to their constant factors (1 where a method has none).
+    methods to their constant factors (1 where a method has none); ``rank_scaling`` tells by what
+    those of methods whose size is a rank are divided. ``gate_mean`` tells whether padding counts
+    in the mean of a gate.
 
     Raises:
         PlanError: The configuration holds a size or a pair of slots that the backbone cannot take.
@@ -141,7 +170,7 @@ def injected(  # noqa: PLR0917  # the model, what goes into it, and how
         raise PlanError(f"the configuration does not fit the backbone: {wrong}")
     model.requires_grad_(requires_grad=False)
     injection = Injection()
-    everywhere: dict[str, Any] = {}
+    everywhere: dict[str, Any] = {"gate_mean": gate_mean}
     shared: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     with ExitStack() as undo:
         for number, row in enumerate(configuration.sizes):
@@ -151,15 +180,23 @@ def injected(  # noqa: PLR0917  # the model, what goes into it, and how
             for slot, size in _inside_out(slots, row):
                 making = Making(
                     size=size,
-                    scale=scales.get(slot.method, 1.0),
+                    scale=scales.get(slot.method, 1.0) / _divisor(slot, size, rank_scaling),
                     generator=generator,
                     shared=shared[slot.name],
                     everywhere=everywhere,
                 )
                 attached = attach_of(slot.method)(block, slot.site, making)
+                block.attached[slot.name] = attached
                 undo.callback(attached.undo)
                 injection.add(number, slot, attached)
         yield injection
+
+
+def _divisor(slot: Slot, size: int, rank_scaling: RankScaling) -> float:
+    method = METHODS[slot.method]
+    if rank_scaling == "constant" or method.size != "rank" or method.scale is None:
+        return 1.0
+    return float(size) if rank_scaling == "inverse" else math.sqrt(size)
 
 
 def _inside_out(slots: Sequence[Slot], row: Sequence[int]) -> list[tuple[Slot, int]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from autopeft.backbone import Site
-from autopeft.methods.places import Block, Undo
+from autopeft.methods.places import Attached, Block, Undo
 
 
 class Beside(nn.Module):
@@ -19,28 +19,40 @@ class Beside(nn.Module):
     ``delta`` maps ``(..., I)`` to ``(..., O)``; ``start`` is the first output of the slice.
     """
 
-    def __init__(self, base: nn.Module, delta: nn.Module, start: int, whole: int) -> None:
+    def __init__(self, base: nn.Module, delta: nn.Module, start: int) -> None:
         super().__init__()
         self.base = base
         self.delta = delta
         self._start = start
-        self._whole = whole
 
     def forward(self, x_I: Tensor) -> Tensor:
         """Return the sum, with the shape of the base's output."""
         y: Tensor = self.base(x_I)
-        added_O: Tensor = self.delta(x_I)
-        if added_O.shape[-1] == self._whole:
-            return y + added_O
-        after = self._whole - self._start - added_O.shape[-1]
-        return y + nn.functional.pad(added_O, (self._start, after))
+        return plus_slice(y, self.delta(x_I), self._start)
+
+
+def plus_slice(y: Tensor, added_O: Tensor, start: int) -> Tensor:
+    """Add to the outputs from ``start`` on, in the precision of what is added to."""
+    after = y.shape[-1] - start - added_O.shape[-1]
+    added = nn.functional.pad(added_O, (start, after)) if start or after else added_O
+    return y + added.to(y.dtype)
 
 
 def beside(block: Block, site: str, delta: nn.Module) -> Undo:
     """Add the output of ``delta`` to that of the linear layer at a site, or to its slice of it."""
-    place = block.sites[site]
-    whole = whole_outputs(block.original(site))
-    return block.wrap(site, lambda base: Beside(base, delta, place.start or 0, whole))
+    start = block.sites[site].start or 0
+    return block.wrap(site, lambda base: Beside(base, delta, start))
+
+
+def attach_beside(
+    block: Block, site: str, module: nn.Module, delta_OI: Callable[[], Tensor]
+) -> Attached:
+    """Put a module beside a linear layer that is the same as adding a matrix to its weight."""
+    return Attached(
+        parameters=dict(module.named_parameters()),
+        undo=beside(block, site, module),
+        merge=merge_delta(block, site, delta_OI),
+    )
 
 
 def whole_outputs(linear: nn.Module) -> int:
@@ -64,6 +76,12 @@ def bias_of(block: Block, site: str) -> Tensor | None:
     """Return the frozen bias at a site as a view of shape ``(O,)``, or None where there is none."""
     bias = getattr(block.original(site), "bias", None)
     return None if bias is None else _slice(bias.detach(), block.sites[site])
+
+
+def trained_bias_of(block: Block, site: str) -> Tensor | None:
+    """Return the bias that acts at a site now, trained or frozen, with its gradient; or None."""
+    bias: Tensor | None = getattr(block.original(site), "bias", None)
+    return None if bias is None else _slice(bias, block.sites[site])
 
 
 def merge_delta(block: Block, site: str, delta_OI: Callable[[], Tensor]) -> Callable[[], None]:

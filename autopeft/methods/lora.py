@@ -3,15 +3,16 @@
     y = x Wᵀ + b + s · (x Dᵀ) U        D: rank x inputs, U: rank x outputs
 
 Identity at initialisation: U is zero. The scale s is a constant that does not depend on the rank,
-unlike the paper's alpha / r, so that ranks stay comparable. Count: rank · (inputs + outputs).
-Merges into W as W + s · Uᵀ D.
+so that ranks stay comparable. A recipe's ``rank_scaling`` makes it s / r, which is the paper's with
+alpha = s, or s / sqrt(r), which is rsLoRA's (Kalajdzievski 2023, arXiv 2312.03732).
+Count: rank · (inputs + outputs). Merges into W as W + s · Uᵀ D.
 """
 
 import torch
 from torch import Tensor, nn
 
 from autopeft.kernels.lora_linear.naive import lora_linear, low_rank
-from autopeft.methods.linears import Beside, merge_delta, whole_outputs
+from autopeft.methods.linears import Beside, merge_delta
 from autopeft.methods.places import Attached, Block, Making
 
 
@@ -59,7 +60,7 @@ def attach(block: Block, site: str, making: Making) -> Attached:
     def around(base: nn.Module) -> nn.Module:
         if type(base) is nn.Linear and place.start is None:
             return LoraLinear(base, product)
-        return Beside(base, product, place.start or 0, whole_outputs(block.original(site)))
+        return Beside(base, product, place.start or 0)
 
     return Attached(
         parameters=dict(product.named_parameters()),

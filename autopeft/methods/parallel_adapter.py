@@ -1,65 +1,62 @@
-"""Parallel adapter: a scaled bottleneck beside the feed-forward layer (He et al. 2022, 2110.04366).
+"""Parallel adapter: a scaled bottleneck beside a whole sub-layer (He et al. 2022, 2110.04366).
 
-    f' = FFN(a) + s · (relu(a Dᵀ + b) U + c)        s = 4 in the paper
+    f' = F(a) + s · (relu(a Dᵀ + b) U + c)        s = 4 in the paper
 
-Identity at initialisation. Count: (inputs + outputs + 1) · size + outputs. Cannot be merged: it
-has an activation inside.
+F is the feed-forward layer (place ``ffn``), self-attention (``attention``) or cross-attention
+(``cross``), where a is what its queries are made of. Identity at initialisation: U and c are zero.
+Count: (width in + width out + 1) · size + width out. Cannot be merged: it has an activation inside.
 
-The feed-forward layer is not one module in every architecture, but it always begins with one
-linear layer and ends with another: the first is given a tap that reads its input, the second adds
-what the tap has computed.
+A sub-layer is not one module in every architecture, but it always begins with linear layers that
+read a and ends with one: the first is given a tap, the last adds what the tap has computed.
 """
 
 from torch import Tensor, nn
 
+from autopeft.backbone import Site
 from autopeft.methods.bottleneck import Bottleneck
-from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.places import Attached, Block, Making, Undo
+from autopeft.search_spaces.catalog.additive import ends_of
 
 
 class Tap(nn.Module):
-    """The first layer of the feed-forward pair; keeps the adapter's output for the second."""
+    """The first module of a sub-layer; keeps what the adapter makes of its input for the last."""
 
-    def __init__(self, base: nn.Module, adapter: Bottleneck) -> None:
+    def __init__(self, base: nn.Module, adapter: nn.Module) -> None:
         super().__init__()
         self.base = base
         self.adapter = adapter
         self._kept: Tensor | None = None
 
-    def forward(self, x_BTI: Tensor) -> Tensor:
-        """Return what the layer returns, shape ``(B, T, outputs)``."""
-        self._kept = self.adapter(x_BTI)
-        y_BTO: Tensor = self.base(x_BTI)
-        return y_BTO
+    def forward(self, x_I: Tensor) -> Tensor:
+        """Return what the module returns, shape ``(..., outputs)``."""
+        self._kept = self.adapter(x_I)
+        y_O: Tensor = self.base(x_I)
+        return y_O
 
     def take(self) -> Tensor:
         """Return the adapter's output, once."""
         kept, self._kept = self._kept, None
         if kept is None:
-            raise RuntimeError("the second feed-forward layer ran before the first")
+            raise RuntimeError("the last module of the sub-layer ran before the first")
         return kept
 
 
 class Join(nn.Module):
-    """The last layer of the feed-forward pair; adds what the tap has kept."""
+    """The last linear layer of a sub-layer; adds what the tap has kept."""
 
     def __init__(self, base: nn.Module, tap: Tap) -> None:
         super().__init__()
         self.base = base
         self._take = tap.take
 
-    def forward(self, x_BTI: Tensor) -> Tensor:
-        """Return shape ``(B, T, outputs)``."""
-        joined: Tensor = self.base(x_BTI) + self._take()
-        return joined
+    def forward(self, x_I: Tensor) -> Tensor:
+        """Return shape ``(..., outputs)``."""
+        y_O: Tensor = self.base(x_I)
+        return y_O + self._take().to(y_O.dtype)
 
 
-def attach(block: Block, site: str, making: Making) -> Attached:
-    """Put an adapter of bottleneck width ``size`` beside the feed-forward layer."""
-    place = block.sites[site]
-    first, last = block.beside(site, "ffn.input"), block.beside(site, "ffn.output")
-    if first is None or last is None:
-        raise TypeError(f"{site} lacks its first or its last linear layer")
-    adapter = Bottleneck(place.inputs, place.outputs, making.size, making.scale, making.generator)
+def alongside(block: Block, first: Site, last: Site, adapter: nn.Module) -> Undo:
+    """Let an adapter read what ``first`` reads, and add to what ``last`` returns."""
     tap: list[Tap] = []
 
     def tapped(base: nn.Module) -> nn.Module:
@@ -73,4 +70,19 @@ def attach(block: Block, site: str, making: Making) -> Attached:
         undo_join()
         undo_tap()
 
+    return undo
+
+
+def ends(block: Block, site: str) -> tuple[Site, Site]:
+    """Return the linear layers with which a sub-layer that has a slot begins and ends."""
+    found = ends_of(block.backbone, block.sites[site])
+    assert found, f"{site} has no slot for what needs both its ends"
+    return found
+
+
+def attach(block: Block, site: str, making: Making) -> Attached:
+    """Put an adapter of bottleneck width ``size`` beside a sub-layer."""
+    first, last = ends(block, site)
+    adapter = Bottleneck(first.inputs, last.outputs, making.size, making.scale, making.generator)
+    undo = alongside(block, first, last, adapter)
     return Attached(parameters=dict(adapter.named_parameters()), undo=undo)

@@ -1,6 +1,6 @@
 """The sites of one block of a loaded model, and how modules are put there and taken away."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,17 @@ Undo = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What a method must know of the data before it is trained.
+
+    ``choose`` takes the mean squared gradient of the loss with respect to the frozen ``weight``.
+    """
+
+    weight: nn.Parameter
+    choose: Callable[[torch.Tensor], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attached:
     """What a method has put into a block.
 
@@ -21,6 +32,10 @@ class Attached:
     ``merge``, where the method has one, adds what was learned to the backbone's own weights, after
     which ``undo`` leaves the merged weights behind. ``penalty`` is added to the loss of every step,
     and ``stepped`` is called after each with the steps done and those of the whole recipe.
+    ``fixed`` is kept with the parameters but not trained, and ``choice`` decides it by the data.
+
+    A scaffold that computes the parameters comes with two functions: ``settle`` writes into them
+    what it makes of them now, and ``dismantle`` lets them stand for themselves from then on.
     """
 
     parameters: dict[str, nn.Parameter]
@@ -29,6 +44,10 @@ class Attached:
     scaffold: dict[str, nn.Parameter] = field(default_factory=dict)
     penalty: Callable[[], torch.Tensor] | None = None
     stepped: Callable[[int, int], None] | None = None
+    fixed: dict[str, torch.Tensor] = field(default_factory=dict)
+    choice: Choice | None = None
+    settle: Callable[[], None] | None = None
+    dismantle: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +69,15 @@ class Making:
 class Block:
     """One block of the backbone, seen through its sites.
 
-    ``number`` is its row in a configuration.
+    ``number`` is its row in a configuration. ``attached`` is what has been put into it so far, by
+    the name of the slot.
     """
 
     def __init__(self, model: nn.Module, backbone: Backbone, number: int) -> None:
         self.backbone = backbone
         self.model = model
         self.number = number
+        self.attached: dict[str, Attached] = {}
         self._sites = {s.name: s for s in backbone.sites if s.blocks[0] <= number < s.blocks[1]}
         self._paths = {
             name: backbone.module_path(site, number)
@@ -75,12 +96,6 @@ class Block:
         found = self.backbone.find(self._sites[site].stack, place)
         return found if found and found.name in self._sites else None
 
-    def linears_and_norms(self) -> Iterator[Site]:
-        """Yield the sites inside this block that have weights, fused matrices once and whole."""
-        for site in self._sites.values():
-            if site.kind in {"linear", "norm"} and site.start is None and "{block}" in site.path:
-                yield site
-
     def original(self, site: str) -> nn.Module:
         """Return the backbone's own module at a site, whatever has been wrapped around it."""
         return self._original[site]
@@ -90,5 +105,8 @@ class Block:
         parent_path, _, name = self._paths[site].rpartition(".")
         parent = self.model.get_submodule(parent_path)
         inner = parent.get_submodule(name)
-        setattr(parent, name, around(inner))
+        outer = around(inner)
+        if getattr(outer, "weight", None) is None:
+            outer.__dict__["weight"] = None  # T5 asks layers for their weight, and accepts None
+        setattr(parent, name, outer)
         return lambda: setattr(parent, name, inner)

@@ -1,11 +1,15 @@
 """Plain configurations before and between a strategy's own: the bar that an answer is held to."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
+from autopeft.errors import SpaceError
 from autopeft.ports import Strategy
 from autopeft.search_spaces.baselines import BASELINES, fill
 from autopeft.search_spaces.catalog import METHODS
+from autopeft.search_spaces.configuration import Configuration
+from autopeft.search_spaces.named import named_configuration
 from autopeft.strategies.recipes import default_recipe, rounded
 from autopeft.study import Study
 from autopeft.trial import Proposal, Purpose, Trial
@@ -70,18 +74,35 @@ class BaselinesFirst:
 
 
 def _baselines(study: Study) -> tuple[Proposal, ...]:
-    slots, blocks = study.space.slots, study.backbone.blocks
+    """Propose what fills the budget, and the published configurations that the space names."""
+    slots = study.space.slots
     return tuple(
         Proposal(
             configuration=configuration,
             recipe=default_recipe(study.recipe, configuration.methods(slots)),
             seed=study.seed,
             purpose=Purpose.BASELINE,
-            label=pattern.name,
+            label=name,
         )
-        for pattern in BASELINES
-        if (configuration := fill(pattern, blocks, slots, study.ceiling))
+        for name, configuration in (*_filled(study), *_published(study))
     )
+
+
+def _filled(study: Study) -> Iterator[tuple[str, Configuration]]:
+    for pattern in BASELINES:
+        with suppress(SpaceError):  # a backbone may lack the site
+            found = fill(pattern, study.backbone.blocks, study.space.slots, study.ceiling)
+            if found:
+                yield pattern.name, found
+
+
+def _published(study: Study) -> Iterator[tuple[str, Configuration]]:
+    slots = study.space.slots
+    for name in study.space.start_from:
+        with suppress(SpaceError):  # the backbone may lack what it needs
+            found = named_configuration(name).on(study.backbone, slots, study.ceiling)
+            if 0 < found.parameters(slots) <= study.ceiling:
+                yield name, found
 
 
 def _scaled(proposal: Proposal, factor: float) -> Proposal:

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from autopeft.search_spaces.sampling import draw
+from autopeft.search_spaces.sampling import Sampler
 from autopeft.strategies.recipes import drawn_rate, with_rates
 from autopeft.study import Study
 from autopeft.trial import Proposal, Purpose, Trial
@@ -20,6 +20,7 @@ class RandomStrategy:
 
     def __init__(self, study: Study) -> None:
         self._study = study
+        self._sampler = Sampler(study.space, study.ceiling)
         self._own: set[Hashable] = set()
         self._all: set[Hashable] = set()
 
@@ -39,7 +40,7 @@ class RandomStrategy:
 
     def _draw(self, rng: np.random.Generator) -> Proposal:
         study = self._study
-        configuration = study.space.decode(draw(study.space, study.ceiling, rng))
+        configuration = study.space.decode(self._sampler.draw(rng))
         methods = configuration.methods(study.space.slots)
         rates = {method: drawn_rate(method, rng) for method in methods}
         recipe = with_rates(study.recipe, methods, rates)

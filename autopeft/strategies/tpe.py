@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autopeft.search_spaces.catalog import METHODS
-from autopeft.search_spaces.sampling import draw, shrink
+from autopeft.search_spaces.sampling import Sampler
 from autopeft.strategies.recipes import drawn_rate, with_rates
 from autopeft.study import Study
 from autopeft.trial import Proposal, Purpose, Trial
@@ -34,19 +34,15 @@ class TpeStrategy:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        methods = dict.fromkeys(
-            study.space.slots[column].method
-            for gene in study.space.genes
-            for _, column in gene.cells
-        )
-        self._methods = tuple(methods)
+        self._sampler = Sampler(study.space, study.ceiling)
+        self._methods = study.space.methods
         self._distributions: dict[str, BaseDistribution] = {
             gene.name: IntDistribution(0, len(gene.choices) - 1)
             for gene in study.space.genes
             if len(gene.choices) > 1
         } | {
             _RATE + m: FloatDistribution(METHODS[m].rates.low, METHODS[m].rates.high, log=True)
-            for m in methods
+            for m in self._methods
         }
         self._advisor = _Advisor(self._distributions)
         self._own: set[Hashable] = set()
@@ -93,9 +89,7 @@ class TpeStrategy:
         study = self._study
         params = self._advisor.advise(int(rng.integers(2**31)))
         genome = [int(params.get(gene.name, 0)) for gene in study.space.genes]
-        fitted = study.space.decode(shrink(study.space, genome, study.ceiling, rng))
-        if fitted.empty:  # under a tight ceiling most suggestions shrink to nothing
-            fitted = study.space.decode(draw(study.space, study.ceiling, rng))
+        fitted = study.space.decode(self._sampler.fit(genome, rng))
         methods = fitted.methods(study.space.slots)
         rates = {method: float(params[_RATE + method]) for method in methods}
         recipe = with_rates(study.recipe, methods, rates)

@@ -61,7 +61,7 @@ def find_columns(
     if twice := [name for name in named if named.count(name) > 1]:
         raise DataError(f"column {twice[0]!r} of {table.path} cannot have two uses: {_MEND}")
     free = [name for name in table.columns if name not in named]
-    split = split or _conventional(SPLITS, [name for name in free if _names_parts(table, name)])
+    split = split or find_split(table, free)
     label = label or _conventional(LABELS, _without(free, split))
     if text is None and pair is None:
         text = _conventional(TEXTS[:1], _without(free, split, label))
@@ -71,6 +71,12 @@ def find_columns(
     text = text or _only(table, "text", _long(table, _without(free, split, label, pair)))
     label = label or _only(table, "label", _few(table, _without(free, split, text, pair)))
     return Columns(text=text, label=label, pair=pair, split=split)
+
+
+def find_split(table: Table, free: Collection[str]) -> str | None:
+    """Return the column with a conventional name that holds a word for a part, if there is one."""
+    plain = [name for name in free if name in table.columns]
+    return _conventional(SPLITS, [name for name in plain if _names_parts(table, name)])
 
 
 def _without(names: Iterable[str], *taken: str | None) -> list[str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.errors import DataError
-from autopeft.tasks.table import Cell, Table
+from autopeft.tasks.images import is_stored_image, stored_images
+from autopeft.tasks.table import Cell, ListCell, Table
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".json")
@@ -46,6 +47,12 @@ def read_table(path: str) -> Table:
             name: tuple(map(_cell, cells)) for name, cells in values.items() if name not in nested
         },
         nested=nested,
+        lists={name: _lists(values[name]) for name in nested if all(map(_is_flat, values[name]))},
+        images={
+            name: stored_images(path, values[name])
+            for name in nested
+            if all(map(is_stored_image, values[name]))
+        },
         digest=hashlib.sha256(content).hexdigest(),
     )
 
@@ -169,14 +176,28 @@ def _reason(path: str, error: Exception) -> str:
 
 def _class_names(cells: list[Any], feature: Any) -> list[Any]:
     """Put names for class indices where the file knows them; the index -1 means no label."""
-    names: list[str] | None = getattr(feature, "names", None)
+    names: list[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
     if names is None:
         return cells
-    return [None if cell is None or cell < 0 else names[cell] for cell in cells]
+
+    def named(cell: Any) -> Any:
+        if isinstance(cell, list):
+            return [named(value) for value in cell]
+        return None if cell is None or cell < 0 else names[cell]
+
+    return [named(cell) for cell in cells]
 
 
 def _is_nested(value: Any) -> bool:
-    return isinstance(value, (list, dict))
+    return isinstance(value, (list, dict, bytes))
+
+
+def _is_flat(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and not any(map(_is_nested, value)))
+
+
+def _lists(values: list[Any]) -> tuple[ListCell, ...]:
+    return tuple(tuple(map(_cell, value)) if value else None for value in values)
 
 
 def _cell(value: Any) -> Cell:

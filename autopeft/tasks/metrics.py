@@ -62,13 +62,67 @@ def spearman(truth: Values, predictions: Values) -> float:
     return float(true_ranks @ ranks) / spread if spread > 0 else 0.0
 
 
+def token_accuracy(truth: Values, predictions: Values) -> float:
+    """Return the share of all words that have the right tag.
+
+    A row of ``truth`` holds the numbers of words and of entities, a row of ``predictions`` the
+    words with the right tag, the entities that are right, and those that were predicted.
+    """
+    return float(predictions[:, 0].sum() / truth[:, 0].sum())
+
+
+def entity_f1(truth: Values, predictions: Values) -> float:
+    """Return the F1 of entities over all sentences; one is right if kind and ends are.
+
+    Rows are those of `token_accuracy`. By convention 0.0 where there are no entities at all.
+
+    Example:
+        Two of three entities were found, and one that is none.
+
+        >>> entity_f1(np.array([[5, 2], [4, 1]]), np.array([[5, 2, 2], [3, 0, 1]]))
+        0.6666666666666666
+    """
+    marked = truth[:, 1].sum() + predictions[:, 2].sum()
+    return float(2 * predictions[:, 1].sum() / marked) if marked else 0.0
+
+
+def log_likelihood(_truth: Values, predictions: Values) -> float:
+    """Return the mean log-likelihood of a token, in nats; perplexity is ``exp(-score)``.
+
+    A row of ``predictions`` holds an example's log-likelihood, its number of tokens, and whether
+    each of them was the likeliest. All tokens weigh the same, those of long examples too.
+
+    Example:
+        >>> round(log_likelihood(np.zeros(2), np.array([[-3.0, 2, 1], [-1.0, 2, 0]])), 3)
+        -1.0
+    """
+    tokens = predictions[:, 1].sum()
+    return float(predictions[:, 0].sum() / tokens) if tokens else 0.0
+
+
+def exact_match(_truth: Values, predictions: Values) -> float:
+    """Return the share of examples that greedy decoding gives to the letter.
+
+    It does so if and only if each token of the answer is the likeliest after those before it,
+    which one pass over the true answer tells: nothing needs to be generated.
+    """
+    return float(predictions[:, 2].mean())
+
+
+LANGUAGE: tuple[TaskKind, ...] = ("causal_lm", "seq2seq")
+CLASSES: tuple[TaskKind, ...] = ("classification", "image")
+
 # The first that fits a kind of task is its default.
 METRICS: dict[Metric, Scorer] = {
     scorer.name: scorer
     for scorer in (
-        Scorer(name="accuracy", kinds=("classification",), score=accuracy),
-        Scorer(name="macro_f1", kinds=("classification",), score=macro_f1),
+        Scorer(name="accuracy", kinds=CLASSES, score=accuracy),
+        Scorer(name="macro_f1", kinds=CLASSES, score=macro_f1),
         Scorer(name="spearman", kinds=("regression",), score=spearman),
+        Scorer(name="token_accuracy", kinds=("tokens",), score=token_accuracy),
+        Scorer(name="entity_f1", kinds=("tokens",), score=entity_f1),
+        Scorer(name="log_likelihood", kinds=LANGUAGE, score=log_likelihood),
+        Scorer(name="exact_match", kinds=LANGUAGE, score=exact_match),
     )
 }
 

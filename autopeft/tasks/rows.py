@@ -1,4 +1,4 @@
-"""The rows of all data files together, and the part that each belongs to."""
+"""The rows of labelled texts in all data files together, and the part that each belongs to."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,11 +65,25 @@ def join_rows(tables: Tables, columns: Columns) -> Rows:
     return Rows(
         texts=_joined(tables, columns.text),
         pairs=None if columns.pair is None else _joined(tables, columns.pair),
-        labels=_joined(tables, columns.label),
-        given=tuple(
-            part for name, table in tables.items() for part in _given(name, table, columns)
-        ),
+        labels=_joined(tables, label_of(columns)),
+        given=given_parts(tables, columns),
     )
+
+
+def label_of(columns: Columns) -> str:
+    """Return the column of labels, which every kind of task has but that of plain text."""
+    if columns.label is None:
+        raise ValueError("a task that needs labels has found its column")
+    return columns.label
+
+
+def given_parts(tables: Tables, columns: Columns) -> tuple[PartName, ...]:
+    """Return the part that the files say each row belongs to.
+
+    Raises:
+        DataError: A cell of the split column is empty or names no part, or none names train.
+    """
+    return tuple(part for name, table in tables.items() for part in _given(name, table, columns))
 
 
 def label_names(rows: Rows, columns: Columns, kind: TaskKind) -> tuple[str, ...]:
@@ -78,9 +92,10 @@ def label_names(rows: Rows, columns: Columns, kind: TaskKind) -> tuple[str, ...]
     Raises:
         DataError: All labels are equal, or train lacks a class.
     """
+    column = label_of(columns)
     if kind == "classification":
-        return class_names(as_classes(rows.labels), rows.given, columns.label)
-    check_not_constant(rows.labels, columns.label)
+        return class_names(as_classes(rows.labels), rows.given, column)
+    check_not_constant(rows.labels, column)
     return ()
 
 
@@ -91,7 +106,7 @@ def targets_of(rows: Rows, tables: Tables, columns: Columns, names: Sequence[str
         DataError: There are no names, and a label is not a finite number.
     """
     if not names:
-        return np.concatenate([as_numbers(table, columns.label) for table in tables.values()])
+        return np.concatenate([as_numbers(table, label_of(columns)) for table in tables.values()])
     places = {name: place for place, name in enumerate(names)}
     return np.array([places[label] for label in as_classes(rows.labels)], dtype=np.int64)
 
@@ -120,7 +135,7 @@ def _joined(tables: Tables, column: str) -> tuple[str, ...]:
 
 def _given(name: PartName, table: Table, columns: Columns) -> list[PartName]:
     if columns.split is None:
-        return [name] * len(table.cells(columns.text))
+        return [name] * table.rows
     words = table.filled(columns.split)
     parts = [part_named(word) for word in words]
     if unknown := [row for row, part in enumerate(parts, start=1) if part is None]:

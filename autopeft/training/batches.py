@@ -1,24 +1,58 @@
-"""Texts to padded batches of token ids, with as little padding as the order allows."""
+"""Encoded examples and their batches, with as little padding as the order allows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autopeft.tasks.reading import Part
+from autopeft.tasks.parts import Texts
 
 # Length is sorted within this many batches: enough to save most padding, few enough to leave the
 # order random.
 _POOL = 32
 
+TaggedWord = tuple[int, int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Padded examples: ``inputs`` are what the backbone takes, ``rows`` where they come from.
+
+    ``labels`` are what the loss is made of. ``words`` are, where those are scored, each one's tag
+    and first token; None where it was cut off.
+    """
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    rows: NDArray[np.int64]
+    words: tuple[tuple[TaggedWord, ...], ...] = ()
+
+
+class Examples(Protocol):
+    """A part of the data as a model takes it."""
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """What predictions are held against, an example a row."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of tokens of every example: what a batch of it costs."""
+
+    def __len__(self) -> int:
+        """Count the examples."""
+
+    def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """Return some of the examples, padded on the right to the longest of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """A part of the data as token ids. ``types`` tells the two texts of a pair apart."""
+    """Texts as token ids. ``types`` tells the two texts of a pair apart."""
 
     ids: tuple[tuple[int, ...], ...]
     types: tuple[tuple[int, ...], ...] | None
@@ -29,21 +63,25 @@ class Encoded:
         return len(self.ids)
 
     @property
+    def truth(self) -> NDArray[Any]:
+        """The labels."""
+        return self.labels
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         """The number of tokens of every example."""
-        return np.array([len(ids) for ids in self.ids])
+        return lengths_of(self.ids)
+
+    def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """Return some of the examples, padded to the longest of them."""
+        inputs = padded_inputs([self.ids[row] for row in rows], self.padding)
+        if self.types is not None:
+            inputs["token_type_ids"] = padded([self.types[row] for row in rows], 0)
+        rows = np.asarray(rows)
+        return Batch(inputs=inputs, labels=torch.from_numpy(self.labels[rows]), rows=rows)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Padded examples: ``inputs`` are what the backbone takes, ``rows`` where they come from."""
-
-    inputs: dict[str, Tensor]
-    labels: Tensor
-    rows: NDArray[np.int64]
-
-
-def encode(tokenizer: Any, part: Part, max_length: int) -> Encoded:
+def encode(tokenizer: Any, part: Texts, max_length: int) -> Encoded:
     """Tokenise a part once, cutting texts to ``max_length`` tokens, or what the model can take."""
     texts = [list(part.texts)] if part.pairs is None else [list(part.texts), list(part.pairs)]
     max_length = min(max_length, tokenizer.model_max_length)
@@ -58,10 +96,10 @@ def encode(tokenizer: Any, part: Part, max_length: int) -> Encoded:
 
 
 def training_batches(
-    encoded: Encoded, size: int, rng: np.random.Generator
+    examples: Examples, size: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the rows of one epoch's batches: in random order, of similar length."""
-    order, lengths = rng.permutation(len(encoded)), encoded.lengths
+    order, lengths = rng.permutation(len(examples)), examples.lengths
     batches: list[NDArray[np.int64]] = []
     for start in range(0, len(order), size * _POOL):
         pool = order[start : start + size * _POOL]
@@ -71,27 +109,28 @@ def training_batches(
         yield batches[index]
 
 
-def ordered_batches(encoded: Encoded, size: int) -> Iterator[Batch]:
+def ordered_batches(examples: Examples, size: int) -> Iterator[Batch]:
     """Yield every example once, the shortest first."""
-    order = np.argsort(encoded.lengths, kind="stable")
+    order = np.argsort(examples.lengths, kind="stable")
     for start in range(0, len(order), size):
-        yield collate(encoded, order[start : start + size])
+        yield examples.batch(order[start : start + size])
 
 
-def collate(encoded: Encoded, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
-    """Pad the examples in ``rows`` to the longest of them."""
-    width = max(len(encoded.ids[row]) for row in rows)
-    ids = np.full((len(rows), width), encoded.padding, dtype=np.int64)
-    mask = np.zeros((len(rows), width), dtype=np.int64)
-    types = np.zeros((len(rows), width), dtype=np.int64)
-    for i, row in enumerate(rows):
-        tokens = encoded.ids[row]
-        ids[i, : len(tokens)] = tokens
-        mask[i, : len(tokens)] = 1
-        if encoded.types is not None:
-            types[i, : len(tokens)] = encoded.types[row]
-    inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-    if encoded.types is not None:
-        inputs["token_type_ids"] = torch.from_numpy(types)
-    rows = np.asarray(rows)
-    return Batch(inputs=inputs, labels=torch.from_numpy(encoded.labels[rows]), rows=rows)
+def lengths_of(ids: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Return how many tokens each sequence has."""
+    return np.array([len(tokens) for tokens in ids])
+
+
+def padded_inputs(ids: Sequence[Sequence[int]], padding: int) -> dict[str, Tensor]:
+    """Return token ids, padded on the right, and the mask that tells them from padding."""
+    mask = padded([(1,) * len(tokens) for tokens in ids], 0)
+    return {"input_ids": padded(ids, padding), "attention_mask": mask}
+
+
+def padded(sequences: Sequence[Sequence[int]], filler: int) -> Tensor:
+    """Return whole numbers as a tensor, filled up on the right to the longest of them."""
+    width = max(map(len, sequences))
+    filled = np.full((len(sequences), width), filler, dtype=np.int64)
+    for row, values in enumerate(sequences):
+        filled[row, : len(values)] = values
+    return torch.from_numpy(filled)

@@ -20,10 +20,7 @@ def save(tuned: Tuned, file: Path, plan_digest: str) -> None:
         OutputError: The file cannot be written.
     """
     tensors = {name: value.contiguous() for name, value in tuned.injection.state().items()}
-    tensors |= {
-        f"{_HEAD}weight": tuned.model.weight.detach(),
-        f"{_HEAD}bias": tuned.model.bias.detach(),
-    }
+    tensors |= {f"{_HEAD}{name}": value.detach() for name, value in tuned.model.head().items()}
     # save_file would leave a file that only its owner may read, whatever the umask allows
     write_bytes(file, serialized(tensors, {"plan": plan_digest, "format": "autopeft/1"}))
 
@@ -38,8 +35,8 @@ def load(tuned: Tuned, file: Path) -> None:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:
         raise PlanError(f"cannot read the weights in {file}: {error}") from None
-    head = {f"{_HEAD}weight": tuned.model.weight, f"{_HEAD}bias": tuned.model.bias}
-    found = {name: tensors.pop(name) for name in head if name in tensors}
+    head = {f"{_HEAD}{name}": parameter for name, parameter in tuned.model.head().items()}
+    found = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_HEAD)}
     if {n: v.shape for n, v in found.items()} != {n: v.shape for n, v in head.items()}:
         raise PlanError(f"{file} holds no head for this task: it was trained for another one")
     tuned.injection.load(tensors)

@@ -1,42 +1,52 @@
 """What a trial will cost, before any is run.
 
-One block of the backbone is built with random weights and takes a few steps on the lengths of the
-real data; time and memory are those of the block times the number of blocks. No weights are
-loaded and nothing is trained.
+The backbone is built with random weights and few blocks, and takes some steps on the lengths of
+the real data: once with one block a stack, and once with two. What a second block adds is taken for
+every further one. No weights are loaded and nothing is trained.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from autopeft.backbone import Backbone
 from autopeft.methods.inject import injected
-from autopeft.methods.prefix import ATTENTION
+from autopeft.methods.attending import ATTENTION
 from autopeft.search_spaces.baselines import BASELINES, fill
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.study import Task, Where
 from autopeft.tasks.reading import load_parts
-from autopeft.training.batches import Batch, Encoded, collate, encode
-from autopeft.training.head import TaskModel
+from autopeft.training.batches import Batch, Examples
+from autopeft.training.heads.choice import encode_part, model_for
+from autopeft.training.heads.model import TaskModel
 from autopeft.training.loop import dropout, steps_of
-from autopeft.training.model_files import find_model
-from autopeft.training.pretrained import load_tokenizer
+from autopeft.training.model_files import ModelFiles, find_model
+from autopeft.training.pretrained import auto_class, check_kind, load_reader
+from autopeft.training.shape import architecture_for, shape_of
 from autopeft.trial import Recipe
 
 _REPEATS = 5
 _RUNTIME_BYTES = 400_000_000  # Python, torch and transformers before any model is loaded
+# What configurations of transformers call the number of blocks, of all of them or of a stack.
+_DEPTHS = (
+    *("num_hidden_layers", "num_layers", "num_decoder_layers"),
+    *("encoder_layers", "decoder_layers"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What one trial is expected to cost on this machine.
 
-    ``memory`` is the peak of the process in bytes, on the longest batch of the data.
+    ``tokens`` are those of an example, ``memory`` is the peak of the process in bytes, on the
+    longest batch of the data.
     """
 
     seconds: float
@@ -45,74 +55,119 @@ class Estimate:
     memory: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cost:
+    """Seconds for a typical batch, bytes that the longest keeps, and those of the model's head."""
+
+    seconds: float
+    saved: int
+    head: int
+
+
 def estimate(task: Task, backbone: Backbone, where: Where, recipe: Recipe) -> Estimate:
-    """Measure one block on this machine and scale it up to a whole trial."""
+    """Measure a shallow model on this machine and scale it up to a whole trial."""
     files = find_model(where.model)
-    parts = load_parts(task, where.data, ["train", "validation"])
-    tokenizer = load_tokenizer(files)
-    train = encode(tokenizer, parts["train"], task.max_length)
+    check_kind(files, task.kind)
+    parts = load_parts(task, where.data, ["train"])
+    reader = load_reader(files, task.kind)
+    train = encode_part(reader, task, "train", parts["train"])
     order = np.argsort(train.lengths, kind="stable")
-    middle = len(order) // 2
-    typical = _rows(order, max(0, middle - recipe.batch_size // 2), recipe.batch_size)
-    longest = _rows(order, max(0, len(order) - recipe.batch_size), recipe.batch_size)
+    typical = order[max(0, len(order) // 2 - recipe.batch_size // 2) :][: recipe.batch_size]
+    longest = order[max(0, len(order) - recipe.batch_size) :]
     mean = float(train.lengths.mean())
-    with _one_block(task, backbone, where, recipe, train) as model:
-        batch = collate(train, typical)
-        per_token = _seconds(model, batch, recipe) / batch.inputs["input_ids"].numel()
-        saved = _saved_bytes(model, collate(train, longest), recipe)
-    steps = steps_of(len(train), recipe)
-    tokens = mean * len(train) * recipe.epochs
-    training = per_token * tokens * backbone.blocks
-    scoring = per_token / 3 * mean * task.examples[1] * backbone.blocks
-    memory = _RUNTIME_BYTES + 4 * backbone.parameters + saved * backbone.blocks
-    return Estimate(seconds=training + scoring, steps=steps, tokens=mean, memory=memory)
+    one, two = (_cost(task, files, recipe, train, typical, longest, depth) for depth in (1, 2))
+    more = backbone.blocks / len(backbone.stacks) - 1
+    seconds = one.seconds + max(0.0, two.seconds - one.seconds) * more
+    per_token = seconds / (train.lengths[typical].max() * len(typical))
+    training = per_token * mean * len(train) * recipe.epochs
+    scoring = per_token / 3 * mean * task.examples[1]
+    saved = one.saved + round(max(0, two.saved - one.saved) * more)
+    memory = _RUNTIME_BYTES + 4 * backbone.parameters + one.head + saved
+    return Estimate(
+        seconds=float(training + scoring),
+        steps=steps_of(len(train), recipe),
+        tokens=mean,
+        memory=memory,
+    )
 
 
-def _rows(order: np.ndarray, start: int, size: int) -> np.ndarray:
-    return order[start : start + size]
+def _cost(  # noqa: PLR0917  # what is trained, and on what
+    task: Task,
+    files: ModelFiles,
+    recipe: Recipe,
+    train: Examples,
+    typical: NDArray[np.int64],
+    longest: NDArray[np.int64],
+    depth: int,
+) -> _Cost:
+    whole = _shallow(task, files, depth)
+    base = whole.base_model if task.head == "lm" else whole
+    own = {id(parameter) for parameter in base.parameters()}
+    head = sum(4 * p.numel() for p in whole.parameters() if id(p) not in own)
+    with _tuned(task, files, recipe, train, whole, base) as model:
+        return _Cost(
+            seconds=_seconds(model, train, typical, recipe),
+            saved=_saved_bytes(model, train.batch(longest), recipe),
+            head=head,
+        )
 
 
-@contextmanager
-def _one_block(
-    task: Task, backbone: Backbone, where: Where, recipe: Recipe, train: Encoded
-) -> Iterator[TaskModel]:
-    from transformers import AutoConfig, AutoModel
+def _shallow(task: Task, files: ModelFiles, depth: int) -> Any:
+    """Build the model with so many blocks in every stack."""
+    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(find_model(where.model).path, local_files_only=True)
-    config.num_hidden_layers = 1
+    config = AutoConfig.from_pretrained(files.path, local_files_only=True)
+    for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+        for name in _DEPTHS:
+            if isinstance(getattr(part, name, None), int):
+                setattr(part, name, depth)
+        if getattr(part, "layer_types", None):
+            part.layer_types = part.layer_types[:depth]
     # Embeddings cost nothing to train with, and a large vocabulary would take seconds to fill.
     with torch.device("meta"):
-        model = AutoModel.from_config(config, attn_implementation=ATTENTION)
+        model = auto_class(task.kind).from_config(config, attn_implementation=ATTENTION)
     model = model.to_empty(device="cpu")
+    model.tie_weights()
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.zero_() if not tensor.is_floating_point() else tensor.fill_(0.01)
-    single = replace(backbone, blocks=1)
-    slots = slots_of(single)
-    lora = fill(
-        BASELINES[0], 1, slots, 8 * sum(s.unit for s in slots if s.name in BASELINES[0].slots)
-    )
+    return model.requires_grad_(requires_grad=False)
+
+
+@contextmanager
+def _tuned(  # noqa: PLR0917  # what is trained, and on what
+    task: Task, files: ModelFiles, recipe: Recipe, train: Examples, whole: Any, base: Any
+) -> Iterator[TaskModel]:
+    """Put plain LoRA of rank 8 and a fresh head in place."""
+    reference = files.reference
+    shape = shape_of(base, architecture_for(base, reference), name=reference, digest="")
+    slots = slots_of(shape)
+    names = [name.partition("@")[2] for name in BASELINES[0].slots]
+    units = sum(s.unit for s in slots if s.method == "lora" and s.place in names)
+    lora = fill(BASELINES[0], shape.blocks, slots, 8 * units * shape.blocks)
     if lora is None:
         raise ValueError("a rank of 8 always fits into its own count")
     generator = torch.Generator().manual_seed(0)
     with (
-        dropout(model, recipe.dropout),
-        injected(model, single, slots, lora, recipe.scales, generator),
+        dropout(whole, recipe.dropout),
+        injected(base, shape, slots, lora, recipe.scales, generator),
     ):
-        yield TaskModel(model, task, train, generator)
+        yield model_for(task, whole, train, generator)
 
 
-def _seconds(model: TaskModel, batch: Batch, recipe: Recipe) -> float:
+def _seconds(
+    model: TaskModel, train: Examples, rows: NDArray[np.int64], recipe: Recipe
+) -> float:
     times = []
     for _ in range(_REPEATS):
         began = time.perf_counter()
-        _step(model, batch, recipe)
+        _step(model, train.batch(rows), recipe)
         times.append(time.perf_counter() - began)
     return float(np.median(times[1:]))
 
 
 def _saved_bytes(model: TaskModel, batch: Batch, recipe: Recipe) -> int:
-    """Count what autograd keeps for the backward of one block."""
+    """Count what autograd keeps for the backward."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:

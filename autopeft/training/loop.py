@@ -1,20 +1,21 @@
 """Training and prediction, step by step."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from autopeft.training.batches import Encoded, collate, ordered_batches, training_batches
-from autopeft.training.head import TaskModel
+from autopeft.training.batches import Examples, ordered_batches, training_batches
+from autopeft.training.heads.model import TaskModel
 from autopeft.trial import Recipe
 
 _CLIP = 1.0
 _PREDICTION_BATCH = 64
+_DEPTH = frozenset(("layerdrop", "drop_prob", "drop_path_rate"))
 
 
 class DivergedError(ArithmeticError):
@@ -28,73 +29,103 @@ def steps_of(examples: int, recipe: Recipe) -> int:
 
 def fit(
     model: TaskModel,
-    train: Encoded,
+    train: Examples,
     recipe: Recipe,
     trained: Mapping[str, Sequence[nn.Parameter]],
     *,
     steps: int,
     rng: np.random.Generator,
+    penalty: Callable[[], Tensor | None] | None = None,
+    stepped: Callable[[int, int], None] | None = None,
 ) -> Iterator[int]:
     """Train for ``steps`` steps, yielding the number of steps done after each.
 
     The learning rates rise over the recipe's warm-up and fall linearly to zero at the end of the
-    whole recipe, however many steps are taken. ``trained`` maps methods to their parameters.
+    whole recipe, however many steps are taken. ``trained`` maps methods to their parameters; where
+    neither they nor the head have any, there is no step. ``penalty`` is added to every loss, and
+    ``stepped`` is told each step and those of the whole recipe, while its gradients are there.
 
     Raises:
         DivergedError: The loss is infinite or no number.
     """
-    parameters = [p for group in trained.values() for p in group] + model.head_parameters()
-    optimizer, schedule = _optimizer(model, recipe, trained, steps_of(len(train), recipe))
+    parameters = [*(p for group in trained.values() for p in group), *model.head().values()]
+    if not parameters:
+        return
+    whole = steps_of(len(train), recipe)
+    optimizer, schedule = _optimizer(model, recipe, trained, whole)
     model.train()
     for step, rows in enumerate(_endless(train, recipe.batch_size, rng), 1):
         with _autocast(recipe):
-            loss = model.loss(collate(train, rows))
+            loss = model.loss(train.batch(rows))
+            if penalty and (added := penalty()) is not None:
+                loss = loss + added
         if not math.isfinite(loss.item()):
             raise DivergedError(f"the loss became {loss.item()} at step {step} of {steps}")
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(parameters, _CLIP)
         optimizer.step()
         schedule.step()
+        if stepped:
+            stepped(step, whole)
         optimizer.zero_grad()
         yield step
         if step == steps:
             return
 
 
-def predict(model: TaskModel, part: Encoded, recipe: Recipe) -> tuple[NDArray[np.generic], float]:
+def predict(model: TaskModel, part: Examples, recipe: Recipe) -> tuple[NDArray[np.generic], float]:
     """Return the predictions of a part in its order, and its mean loss.
 
     Raises:
         DivergedError: A score is infinite or no number.
     """
     model.eval()
-    pieces: list[tuple[NDArray[np.int64], torch.Tensor]] = []
-    total = 0.0
+    pieces: list[tuple[NDArray[np.int64], NDArray[np.generic]]] = []
+    total, weight = 0.0, 0
     with torch.inference_mode(), _autocast(recipe):
         for batch in ordered_batches(part, _PREDICTION_BATCH):
-            scores = model(batch.inputs)
-            if not torch.isfinite(scores).all():
+            judged = model.judge(batch)
+            if not judged.finite:
                 raise DivergedError("the scores of the trained model are not finite")
-            total += float(model.loss_of(scores, batch.labels)) * len(batch.rows)
-            pieces.append((batch.rows, model.predictions(scores)))
-    found = np.empty(len(part), dtype=pieces[0][1].numpy().dtype)
+            total += float(judged.loss) * judged.weight
+            weight += judged.weight
+            pieces.append((batch.rows, judged.predictions.numpy()))
+    first = pieces[0][1]
+    found = np.empty((len(part), *first.shape[1:]), dtype=first.dtype)
     for rows, values in pieces:
-        found[rows] = values.numpy()
-    return found, total / len(part)
+        found[rows] = values
+    return found, total / max(1, weight)
 
 
 @contextmanager
 def dropout(model: nn.Module, probability: float) -> Iterator[None]:
-    """Set the probability of all dropout layers for the time of a ``with`` block."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
-    before = [layer.p for layer in layers]
-    for layer in layers:
-        layer.p = probability
+    """Set the probability of all dropout for the time of a ``with`` block.
+
+    That is the layers of dropout, and the numbers that newer models keep in their modules for the
+    functions. What drops whole layers or paths is switched off: it would change the depth that a
+    configuration is trained at.
+    """
+    places = [
+        (module, name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if _is_dropout(module, name, value)
+    ]
+    for module, name, _ in places:
+        setattr(module, name, 0.0 if name in _DEPTH else probability)
     try:
         yield
     finally:
-        for layer, p in zip(layers, before, strict=True):
-            layer.p = p
+        for module, name, value in places:
+            setattr(module, name, value)
+
+
+def _is_dropout(module: nn.Module, name: str, value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    if isinstance(module, nn.modules.dropout._DropoutNd):  # noqa: SLF001  # the base of all of them
+        return name == "p"
+    return "dropout" in name or name in _DEPTH
 
 
 def _optimizer(
@@ -107,7 +138,7 @@ def _optimizer(
         {"params": list(parameters), "lr": recipe.learning_rates[method]}
         for method, parameters in trained.items()
     ]
-    groups.append({"params": model.head_parameters(), "lr": recipe.head_learning_rate})
+    groups.append({"params": list(model.head().values()), "lr": recipe.head_learning_rate})
     optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
     warmup = max(1, round(recipe.warmup * whole))
 
@@ -117,7 +148,7 @@ def _optimizer(
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _endless(train: Encoded, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def _endless(train: Examples, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     while True:
         yield from training_batches(train, size, rng)
 

@@ -14,23 +14,35 @@ from autopeft.study import Head
 _PACKAGE = "package:"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+_PROCESSOR = "preprocessor_config.json"
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles:
-    """A directory with a checked model: configuration, weights and tokenizer are there."""
+    """A directory with a checked model: configuration, weights and what reads its input."""
 
     reference: str
     path: Path
     model_type: str
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether it can be given texts."""
+        return any(any(self.path.glob(pattern)) for pattern in _TOKENIZERS)
+
+    @property
+    def has_processor(self) -> bool:
+        """Whether it can be given images."""
+        return (self.path / _PROCESSOR).is_file()
 
 
 def find_model(reference: str) -> ModelFiles:
     """Find a model: a directory, ``package:NAME`` for one inside a package, or a hub id.
 
     Raises:
-        BackboneError: It is not there, or lacks configuration, weights or tokenizer.
+        BackboneError: It is not there, or lacks configuration, weights, or both tokenizer and
+            image processor.
     """
     path = _locate(reference)
     config = path / "config.json"
@@ -48,12 +60,14 @@ def find_model(reference: str) -> ModelFiles:
             f"the model {reference!r} has no weights: {path} holds no *.safetensors file; "
             "download or save it again"
         )
-    if not any(any(path.glob(pattern)) for pattern in _TOKENIZERS):
+    files = ModelFiles(reference=reference, path=path, model_type=model_type)
+    if not (files.has_tokenizer or files.has_processor):
         raise BackboneError(
             f"the model {reference!r} has no tokenizer: {path} holds no tokenizer.json or "
-            "vocabulary; save the tokenizer into the same directory"
+            f"vocabulary, and no {_PROCESSOR} of a model for images; save the tokenizer into the "
+            "same directory"
         )
-    return ModelFiles(reference=reference, path=path, model_type=model_type)
+    return files
 
 
 def packaged_models() -> tuple[str, ...]:
@@ -92,9 +106,9 @@ def default_head(files: ModelFiles) -> Head:
 
 
 def weights_digest(path: Path) -> str:
-    """Return the SHA-256 of a model's configuration, weights and tokenizer."""
+    """Return the SHA-256 of a model's configuration, weights and what reads its input."""
     digest = hashlib.sha256()
-    for pattern in ("config.json", *_WEIGHTS, *_TOKENIZERS, "tokenizer_config.json"):
+    for pattern in ("config.json", *_WEIGHTS, *_TOKENIZERS, "tokenizer_config.json", _PROCESSOR):
         for file in sorted(path.glob(pattern)):
             digest.update(file.name.encode())
             with file.open("rb") as stream:

@@ -29,12 +29,12 @@ class Outcome:
     """What training a plan gave.
 
     ``same_data`` tells whether the data is the plan's own, to the byte; only then should
-    ``validation`` equal ``promised``, the score of the plan's trial.
+    ``validation`` equal ``promised``, the score of the plan's trial; None where it has none.
     """
 
     metric: str
     validation: float
-    promised: float
+    promised: float | None
     test: Interval
     test_examples: int
     same_data: bool
@@ -81,14 +81,14 @@ def _trained(
             raise RuntimeError("training ended without a measurement")
         test = trainer.parts["test"]
         predictions, _ = tuned.predict(test)
-        truth, score = test.labels.astype(np.float64), METRICS[task.metric].score
+        truth, score = test.truth.astype(np.float64), METRICS[task.metric].score
         interval = bootstrap([predictions.astype(np.float64)], truth, score, seed)
         # last of all, so that whoever interrupts before this keeps nothing by halves
         checkpoint.save(tuned, out / "adapter.safetensors", digest(plan.to_json()))
     yield Outcome(
         metric=task.metric,
         validation=measured.score,
-        promised=plan.expected.trial_score,
+        promised=plan.expected.trial_score if plan.expected else None,
         test=interval,
         test_examples=len(test),
         same_data=task.digest == plan.task.digest,
@@ -134,6 +134,7 @@ def task_for(plan: Plan, data: DataFiles) -> Task:
         kind=planned.kind,
         metric=planned.metric,
         head=planned.head,
+        loss=planned.loss,
         max_length=planned.max_length,
         seed=planned.split_seed,
     )

@@ -1,59 +1,113 @@
-"""The shape of a pretrained model: stacks, sites and widths, read without its weights."""
+"""The shape of a pretrained model: stacks, sites and widths, read without its weights.
 
+The model is built on the meta device, where tensors have shapes and no memory.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from autopeft.architectures.reading import Architecture, SitePlace, StackPlace, architecture_of
-from autopeft.backbone import Backbone, Site, Stack
+from autopeft.backbone import Backbone, NormPlace, Site, Stack
 from autopeft.errors import BackboneError
-from autopeft.training.model_files import ModelFiles, first_line, weights_digest
+from autopeft.training.model_files import ModelFiles, find_model, first_line, weights_digest
+from autopeft.training.widths import Widths, widths_of
 
 
 def read_backbone(files: ModelFiles) -> Backbone:
-    """Read a model's shape without loading its weights.
-
-    The model is built on the meta device, where tensors have shapes and no memory.
+    """Read the shape of a model that is there as a whole.
 
     Raises:
-        BackboneError: The architecture is unknown, or lacks a site that its file names.
+        BackboneError: The configuration cannot be read, the model's structure is not understood, or
+            it lacks a site that its architecture file names.
     """
-    import torch
-    from transformers import AutoConfig, AutoModel
-
-    architecture = architecture_of(files.model_type)
-    try:
-        config = AutoConfig.from_pretrained(files.path, local_files_only=True)
-        with torch.device("meta"):
-            model = AutoModel.from_config(config)
-    except Exception as error:  # whatever a configuration's own code raises on wrong values
-        raise BackboneError(
-            f"cannot read the configuration of {files.reference!r}: {first_line(error)}"
-        ) from None
+    model = empty_model(files.path, files.reference)
     return shape_of(
         model,
-        architecture,
+        architecture_for(model, files.reference),
         name=files.reference,
-        model_type=files.model_type,
         digest=weights_digest(files.path),
     )
 
 
-def shape_of(
-    model: Any, architecture: Architecture, *, name: str, model_type: str, digest: str
-) -> Backbone:
+def read_shape(reference: str) -> Backbone:
+    """Read the shape of a model of which nothing but ``config.json`` need be there.
+
+    ``reference`` is that file, its directory, or whatever else ``find_model`` takes. The digest is
+    that of the configuration alone.
+
+    Raises:
+        BackboneError: As ``read_backbone``.
+    """
+    return look(reference)[0]
+
+
+def look(reference: str) -> tuple[Backbone, Architecture]:
+    """Read a shape as ``read_shape`` does, and say how it is known where the sites are."""
+    config = _config_file(reference)
+    model = empty_model(config, reference)
+    architecture = architecture_for(model, reference)
+    digest = hashlib.sha256(config.read_bytes()).hexdigest()
+    return shape_of(model, architecture, name=reference, digest=digest), architecture
+
+
+def _config_file(reference: str) -> Path:
+    path = Path(reference)
+    if path.is_file():
+        return path
+    here = path / "config.json"
+    return here if here.is_file() else find_model(reference).path / "config.json"
+
+
+def empty_model(path: Path, reference: str) -> Any:
+    """Build a model from its configuration on the meta device.
+
+    Raises:
+        BackboneError: The configuration cannot be read, or transformers has no such model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        with torch.device("meta"):
+            return AutoModel.from_config(config)
+    except Exception as error:  # whatever a configuration's own code raises on wrong values
+        raise BackboneError(
+            f"cannot read the configuration of {reference!r}: {first_line(error)}"
+        ) from None
+
+
+def architecture_for(model: Any, reference: str) -> Architecture:
+    """Find where the sites of a model are: in an architecture file, else by its structure.
+
+    Raises:
+        BackboneError: There is no file for it, and its structure is not understood.
+    """
+    from autopeft.training.structure import analyse
+
+    return architecture_of(model.config.model_type) or analyse(model, reference)
+
+
+def shape_of(model: Any, architecture: Architecture, *, name: str, digest: str) -> Backbone:
     """Read the shape of a model that is built already, on whatever device.
 
     Raises:
-        BackboneError: The model lacks a site that the architecture file names.
+        BackboneError: The model is not what the architecture says.
     """
+    where = f"{name!r} ({architecture.source})"
+    _check_needs(model.config, architecture, where)
     stacks: list[Stack] = []
     sites: list[Site] = []
     for place in architecture.stacks:
-        stack = _stack(model, place, sum(s.blocks for s in stacks))
-        stacks.append(stack)
-        sites.extend(_sites(model, place, stack, f"{name!r} ({architecture.name}.yaml)"))
+        reader = _StackReader(model, place, sum(stack.blocks for stack in stacks), where)
+        stacks.append(reader.stack())
+        sites.extend(reader.sites)
     return Backbone(
         name=name,
-        architecture=model_type,
+        architecture=model.config.model_type,
         stacks=tuple(stacks),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         sites=tuple(sites),
@@ -61,88 +115,186 @@ def shape_of(
     )
 
 
-def _stack(model: Any, place: StackPlace, first: int) -> Stack:
-    config = model.config
-    return Stack(
-        name=place.name,
-        first=first,
-        blocks=len(model.get_submodule(place.blocks)),
-        width=config.hidden_size,
-        heads=config.num_attention_heads,
-        norm=place.norm,
-    )
+def _check_needs(config: Any, architecture: Architecture, where: str) -> None:
+    for setting, needed in architecture.needs.items():
+        if (found := getattr(config, setting, None)) != needed:
+            raise BackboneError(
+                f"the model {where} has {setting} {found!r} in its config.json, and autopeft knows "
+                f"the sites of this architecture only where it is {needed!r}"
+            )
 
 
-def _sites(model: Any, place: StackPlace, stack: Stack, where: str) -> list[Site]:
-    """Read the sites that the file names, and add those that every stack has."""
-    sites = [_site(model, site, stack, where) for site in place.places]
-    return _with_composites(sites, stack)
+class _StackReader:
+    """Reads the sites of one stack; ``first`` is its first row, ``where`` names the model."""
 
+    def __init__(self, model: Any, place: StackPlace, first: int, where: str) -> None:
+        self._model = model
+        self._place = place
+        self._first = first
+        self._where = where
+        self._config = getattr(model.config, place.config) if place.config else model.config
+        self._blocks = len(self._list_of_blocks())
+        self._heads = self._config_value(place.heads)
+        found = [site for p in place.places if (site := self._site(p)) is not None]
+        self._by_place = {site.place: site for site in found}
+        self.sites = (*map(self._with_keys_and_values, found), *self._composites())
 
-def _site(model: Any, place: SitePlace, stack: Stack, where: str) -> Site:
-    path = place.path.format(block=0)
-    try:
-        module = model.get_submodule(path)
-    except AttributeError:
-        raise BackboneError(
-            f"the model {where} has no {place.name} at {path!r}, where the architecture file "
-            "expects it"
-        ) from None
-    inputs, outputs, bias = _widths(place, module, stack)
-    return Site(
-        stack=stack.name,
-        place=place.name,
-        kind=place.kind,
-        path=place.path,
-        blocks=_rows(place, stack),
-        inputs=inputs,
-        outputs=outputs,
-        bias=bias,
-    )
-
-
-def _rows(place: SitePlace, stack: Stack) -> tuple[int, int]:
-    """Tell which rows have a site: all of the stack, or that end of it at which it lies."""
-    first, last = stack.first, stack.first + stack.blocks
-    if place.kind == "embeddings":
-        return first, first + 1
-    return (first, last) if "{block}" in place.path else (last - 1, last)
-
-
-def _widths(place: SitePlace, module: Any, stack: Stack) -> tuple[int, int, bool]:
-    from torch import nn
-
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features, module.bias is not None
-    if place.kind == "norm":
-        return (
-            module.weight.numel(),
-            module.weight.numel(),
-            getattr(module, "bias", None) is not None,
+    def stack(self) -> Stack:
+        return Stack(
+            name=self._place.name,
+            first=self._first,
+            blocks=self._blocks,
+            width=self._width(),
+            heads=self._heads,
+            norm=self._norm(),
         )
-    return stack.width, stack.width, False
 
+    def _list_of_blocks(self) -> Any:
+        try:
+            return self._model.get_submodule(self._place.blocks)
+        except AttributeError:
+            raise BackboneError(
+                f"the model {self._where} has no blocks at {self._place.blocks!r}, where its "
+                "architecture expects them"
+            ) from None
 
-def _with_composites(sites: list[Site], stack: Stack) -> list[Site]:
-    from dataclasses import replace
+    def _config_value(self, setting: str) -> int:
+        if isinstance(value := getattr(self._config, setting, None), int):
+            return value
+        raise BackboneError(f"the config.json of {self._where} does not say {setting}")
 
-    by_place = {site.place: site for site in sites}
-    found = []
-    for site in sites:
-        if site.kind == "attention":
-            keys, values = by_place[f"{site.place}.key"], by_place[f"{site.place}.value"]
-            found.append(replace(site, inputs=keys.outputs, outputs=values.outputs))
-        else:
-            found.append(site)
-    rows = (stack.first, stack.first + stack.blocks)
-    if "ffn.input" in by_place and "ffn.output" in by_place:
-        first, last = by_place["ffn.input"], by_place["ffn.output"]
-        found.append(
-            Site(stack=stack.name, place="ffn", kind="ffn", path="", blocks=rows,
-                 inputs=first.inputs, outputs=last.outputs)
-        )  # fmt: skip
-    found.append(
-        Site(stack=stack.name, place="block", kind="block", path="", blocks=rows,
-             inputs=stack.width, outputs=stack.width)
-    )  # fmt: skip
-    return found
+    def _norm(self) -> NormPlace:
+        norm = self._place.norm
+        if not self._place.norm_if or getattr(self._config, self._place.norm_if):
+            return norm
+        return "post" if norm == "pre" else "pre"
+
+    def _width(self) -> int:
+        """What a block adds to the stream of activations is as wide as the stream."""
+        return self._by_place["attention.output"].outputs
+
+    def _site(self, place: SitePlace) -> Site | None:
+        """Read a site, the same in every block; None where an optional one is absent."""
+        path = self._existing(place)
+        if path is None:
+            return None
+        rows = self._rows(place, path)
+        whole = self._whole(place, path, rows)
+        start, outputs = self._slice(place, whole)
+        return Site(
+            stack=self._place.name,
+            place=place.name,
+            kind=place.kind,
+            path=path,
+            blocks=rows,
+            inputs=whole.inputs,
+            outputs=outputs,
+            bias=whole.bias,
+            start=start,
+        )
+
+    def _existing(self, place: SitePlace) -> str | None:
+        """Return the first of a site's paths that leads to a module."""
+        for path in place.paths:
+            if self._module(path, place.first) is not None:
+                return path
+        if place.optional:
+            return None
+        wanted = " or ".join(repr(path.format(block=place.first)) for path in place.paths)
+        raise BackboneError(
+            f"the model {self._where} has no {place.name} at {wanted}, where its architecture "
+            "expects it"
+        )
+
+    def _module(self, path: str, block: int) -> Any:
+        try:
+            return self._model.get_submodule(path.format(block=block))
+        except AttributeError:
+            return None
+
+    def _rows(self, place: SitePlace, path: str) -> tuple[int, int]:
+        """Tell which rows have a site: all from its first on, or one end of the stack."""
+        first, last = self._first + place.first, self._first + self._blocks
+        if place.kind == "embeddings":
+            return first, first + 1
+        return (first, last) if "{block}" in path else (last - 1, last)
+
+    def _whole(self, place: SitePlace, path: str, rows: tuple[int, int]) -> Widths:
+        """Measure the module at a site, which must have the same widths in every block."""
+        numbers = range(rows[0] - self._first, rows[1] - self._first)
+        every = {number: self._widths(place, path, number) for number in numbers}
+        whole = every[numbers[0]]
+        for number, widths in every.items():
+            if widths != whole:
+                raise BackboneError(
+                    f"the blocks of the model {self._where} differ: {place.name} is {whole} in "
+                    f"block {numbers[0]}, and {widths} in block {number}; autopeft searches models "
+                    "whose blocks have equal widths"
+                )
+        return whole
+
+    def _widths(self, place: SitePlace, path: str, number: int) -> Widths:
+        module = self._module(path, number)
+        if (widths := widths_of(module, place.kind)) is not None:
+            return widths
+        raise BackboneError(
+            f"the model {self._where} has a {type(module).__name__} at "
+            f"{path.format(block=number)!r}, where a module of the kind {place.kind!r} is expected"
+        )
+
+    def _slice(self, place: SitePlace, whole: Widths) -> tuple[int | None, int]:
+        """Return the first output of a site and their number; None where it is the whole matrix."""
+        if not place.part:
+            return None, whole.outputs
+        sizes = self._parts(place, whole.outputs)
+        if sum(sizes.values()) != whole.outputs:
+            raise BackboneError(
+                f"the model {self._where} has a fused matrix of {whole.outputs} outputs at "
+                f"{place.name}, and its config.json describes parts of "
+                f"{' + '.join(map(str, sizes.values()))}"
+            )
+        before = list(sizes)[: list(sizes).index(place.part)]
+        return sum(sizes[part] for part in before), sizes[place.part]
+
+    def _parts(self, place: SitePlace, outputs: int) -> dict[str, int]:
+        if place.part in {"gate", "input"}:
+            return {"gate": outputs // 2, "input": outputs // 2}
+        keys = self._keys()
+        return {"query": self._heads * self._head_width(), "key": keys, "value": keys}
+
+    def _keys(self) -> int:
+        """The width of all keys: heads may share them."""
+        heads = getattr(self._config, "num_key_value_heads", None) or self._heads
+        return int(heads) * self._head_width()
+
+    def _head_width(self) -> int:
+        explicit = getattr(self._config, "head_dim", None)
+        return int(explicit or self._config_value("hidden_size") // self._heads)
+
+    def _with_keys_and_values(self, site: Site) -> Site:
+        """Give an attention site the widths of its keys and values."""
+        if site.kind != "attention":
+            return site
+        key = self._by_place.get(f"{site.place}.key")
+        value = self._by_place.get(f"{site.place}.value")
+        return replace(
+            site,
+            inputs=key.outputs if key else self._keys(),
+            outputs=value.outputs if value else self._keys(),
+        )
+
+    def _composites(self) -> Iterator[Site]:
+        """Yield the sites that are no module of their own."""
+        rows = (self._first, self._first + self._blocks)
+        first, last = self._by_place.get("ffn.input"), self._by_place.get("ffn.output")
+        ends = {"ffn": (first.inputs, last.outputs)} if first and last else {}
+        for place, (inputs, outputs) in (ends | {"block": (self._width(),) * 2}).items():
+            yield Site(
+                stack=self._place.name,
+                place=place,
+                kind="ffn" if place == "ffn" else "block",
+                path="",
+                blocks=rows,
+                inputs=inputs,
+                outputs=outputs,
+            )

@@ -18,11 +18,12 @@ from autopeft.study import Task, Where
 from autopeft.tasks.metrics import METRICS
 from autopeft.tasks.reading import load_parts
 from autopeft.tasks.splits import PartName
-from autopeft.training.batches import Encoded, encode
-from autopeft.training.head import TaskModel
+from autopeft.training.batches import Examples
+from autopeft.training.heads.choice import encode_part, model_for
+from autopeft.training.heads.model import TaskModel
 from autopeft.training.loop import dropout, fit, predict, steps_of
 from autopeft.training.model_files import find_model
-from autopeft.training.pretrained import load_backbone, load_tokenizer
+from autopeft.training.pretrained import check_kind, load_backbone, load_reader
 from autopeft.trial import Fidelity, Measurement, Recipe
 
 
@@ -34,7 +35,7 @@ class Tuned:
     injection: Injection
     recipe: Recipe
 
-    def predict(self, part: Encoded) -> tuple[NDArray[np.generic], float]:
+    def predict(self, part: Examples) -> tuple[NDArray[np.generic], float]:
         """Return the predictions of a part in its order, and its mean loss."""
         return predict(self.model, part, self.recipe)
 
@@ -43,31 +44,34 @@ class Trainer:
     """Trains configurations one after another on the same backbone and data."""
 
     def __init__(
-        self, task: Task, backbone: Backbone, model: Any, parts: dict[str, Encoded]
+        self, task: Task, backbone: Backbone, whole: Any, parts: dict[PartName, Examples]
     ) -> None:
         self.parts = parts
         self._task = task
         self._backbone = backbone
-        self._model = model
+        self._whole = whole
+        # A language model's own head is no part of the backbone, whose sites are counted from here.
+        self._model = whole.base_model if task.head == "lm" else whole
 
     @classmethod
     def open(
         cls, task: Task, backbone: Backbone, where: Where, *, test: bool, threads: int | None
     ) -> "Trainer":
-        """Load backbone, tokenizer and data; the test part only where it is asked for.
+        """Load backbone, data and what encodes it; the test part only where it is asked for.
 
         Raises:
-            BackboneError: The model cannot be used, or not with the task's head.
+            BackboneError: The model cannot be used, or not for the task or with its head.
             DataError: The data cannot be read, or has changed.
         """
         if threads is not None:
             torch.set_num_threads(threads)
         files = find_model(where.model)
         names: list[PartName] = ["train", "validation", "test"] if test else ["train", "validation"]
+        check_kind(files, task.kind)
         raw = load_parts(task, where.data, names)
-        tokenizer = load_tokenizer(files)
-        parts = {name: encode(tokenizer, part, task.max_length) for name, part in raw.items()}
-        model = load_backbone(files)
+        reader = load_reader(files, task.kind)
+        parts = {name: encode_part(reader, task, name, part) for name, part in raw.items()}
+        model = load_backbone(files, task.kind)
         if task.head == "pooler" and getattr(model, "pooler", None) is None:
             raise BackboneError(
                 f"the model {where.model!r} has no trained pooler: take the head 'mean' or 'cls'"
@@ -81,12 +85,18 @@ class Trainer:
         """Put a configuration and a fresh head in place for the time of a ``with`` block."""
         generator = torch.Generator().manual_seed(seed)
         with (
-            dropout(self._model, recipe.dropout),
+            dropout(self._whole, recipe.dropout),
             injected(
-                self._model, self._backbone, slots, configuration, recipe.scales, generator
+                self._model,
+                self._backbone,
+                slots,
+                configuration,
+                recipe.scales,
+                generator,
+                recipe.rank_scaling,
             ) as injection,
         ):
-            model = TaskModel(self._model, self._task, self.parts["train"], generator)
+            model = model_for(self._task, self._whole, self.parts["train"], generator)
             yield Tuned(model=model, injection=injection, recipe=recipe)
 
     def measure(self, tuned: Tuned, seed: int, fidelity: Fidelity) -> Iterator[float | Measurement]:
@@ -99,19 +109,24 @@ class Trainer:
         train, validation = self.parts["train"], self.parts["validation"]
         steps = max(1, round(steps_of(len(train), tuned.recipe) * fidelity.share))
         rng = np.random.default_rng(seed)
-        trained = tuned.injection.by_method()
+        done = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # for dropout, which takes no generator
-            for step in fit(tuned.model, train, tuned.recipe, trained, steps=steps, rng=rng):
+            injection = tuned.injection
+            for step in fit(
+                tuned.model, train, tuned.recipe, injection.by_method(),
+                steps=steps, rng=rng, penalty=injection.penalty, stepped=injection.stepped,
+            ):  # fmt: skip
+                done = step
                 yield step / steps
         predictions, loss = tuned.predict(validation)
-        truth = validation.labels.astype(np.float64)
+        truth = validation.truth.astype(np.float64)
         yield Measurement(
             score=METRICS[self._task.metric].score(truth, predictions.astype(np.float64)),
             loss=loss,
             parameters=tuned.injection.count(),
-            head_parameters=sum(p.numel() for p in tuned.model.head_parameters()),
-            steps=steps,
+            head_parameters=sum(p.numel() for p in tuned.model.head().values()),
+            steps=done,
             seconds=time.perf_counter() - began,
             predictions=predictions.tobytes(),
         )

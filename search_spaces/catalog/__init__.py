@@ -16,20 +16,23 @@ from autopeft.search_spaces.catalog import (
 )
 from autopeft.search_spaces.configuration import Slot
 from autopeft.search_spaces.method import Method
-from autopeft.search_spaces.plugins import installed_methods
+from autopeft.search_spaces.plugins import found_methods
 
-METHODS: dict[str, Method] = {
+_OWN: dict[str, Method] = {
     method.name: method
     for method in (
-        *hybrid.METHODS,
         *selective.METHODS,
         *reparameterised.METHODS,
         *additive.METHODS,
         *prompts.METHODS,
         *opaque.METHODS,
-        *installed_methods(),
+        *hybrid.METHODS,
     )
 }
+PLUGINS = found_methods(_OWN)
+"""What other installed packages offer, and what of it cannot be used."""
+
+METHODS: dict[str, Method] = _OWN | PLUGINS.methods
 """By name, in the order in which they are put into a block: what comes later lies further out."""
 
 

@@ -21,6 +21,14 @@ def test_it_is_down_relu_up_and_scale(T, I, H, O):  # noqa: E741  # axes
     torch.testing.assert_close(found, expected)
 
 
+def test_another_activation_may_stand_in_for_relu():
+    """Down 2 · 3, squared, up 0.5 · 36 + 1, doubled."""
+    one = torch.ones(1)
+    found = bottleneck(3 * one, 2 * one[None], 0 * one, one[None] / 2, one, 2.0, torch.square)
+
+    assert found.item() == 38.0
+
+
 def test_its_gradients_are_those_of_finite_differences():
     generator = torch.Generator().manual_seed(0)
     operands = [

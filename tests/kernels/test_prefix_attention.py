@@ -59,6 +59,99 @@ def test_the_definition_is_the_softmax_written_out(prefixed, masked):
         torch.testing.assert_close(found[b, h, t], expected, rtol=1e-5, atol=1e-6)
 
 
+EXTRAS = ("groups", "causal", "added", "softcap", "gate")
+
+
+def special(extra, *, seed=3):
+    """Return operands, and keyword arguments, of which one is out of the ordinary."""
+    B, H, T, S, P, K = 2, 4, 5, 5, 3, 6
+    G = 2 if extra == "groups" else H
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*size):
+        return torch.randn(*size, generator=generator).requires_grad_()
+
+    mask = torch.rand(B, 1, T, S, generator=generator) < 0.6
+    mask[..., 0] = True
+    if extra == "added":
+        mask = torch.randn(1, H, T, S, generator=generator)
+    if extra == "causal":
+        mask = None
+    more = {
+        "causal": {"causal": True},
+        "softcap": {"softcap": 0.5},
+        "gate": {"gate_BTP": torch.rand(B, T, P, generator=generator)},
+    }.get(extra, {})
+    prefix = random(P, G * K), random(P, G * K)
+    return (random(B, H, T, K), random(B, G, S, K), random(B, G, S, K), prefix, mask), more
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_the_definition_is_written_out_for_all_that_models_ask_of_it(extra):
+    """Shared keys, order, numbers added to scores, bounded scores, and gates on the prefix."""
+    (query, key, value, prefix, mask), more = special(extra)
+    found = naive.prefix_attention(query, key, value, prefix, mask, 0.4, **more)
+
+    B, H, T, K = query.shape
+    for b, h, t in torch.cartesian_prod(*map(torch.arange, (B, H, T))).tolist():
+        g = h * key.shape[1] // H
+        part = slice(g * K, (g + 1) * K)
+        weights, values = [], []
+        for p in range(len(prefix[0])):
+            gate = float(more["gate_BTP"][b, t, p]) if extra == "gate" else 1.0
+            weights.append(bounded(0.4 * gate * (query[b, h, t] @ prefix[0][p, part]), more))
+            values.append(gate * prefix[1][p, part])
+        for s in range(key.shape[2]):
+            if extra == "causal" and s > t:
+                continue
+            if mask is not None and mask.dtype == torch.bool and not mask[b, 0, t, s]:
+                continue
+            score = bounded(0.4 * (query[b, h, t] @ key[b, g, s]), more)
+            weights.append(score + float(mask[0, h, t, s]) if extra == "added" else score)
+            values.append(value[b, g, s])
+        expected = torch.stack(weights).softmax(0) @ torch.stack(values)
+        torch.testing.assert_close(found[b, h, t], expected, rtol=1e-5, atol=1e-6)
+
+
+def bounded(score, more):
+    cap = more.get("softcap")
+    return score if cap is None else cap * torch.tanh(score / cap)
+
+
+@pytest.mark.parametrize("prefixed", [False, True])
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_the_fast_way_agrees_on_all_that_models_ask_of_it(extra, prefixed):
+    """Output and every gradient, gates included."""
+    if extra == "gate" and not prefixed:
+        pytest.skip("gates are on a prefix")
+    outcomes = []
+    for module in (eager, naive):
+        (query, key, value, prefix, mask), more = special(extra)
+        leaves = [query, key, value, *prefix] if prefixed else [query, key, value]
+        if extra == "gate":
+            leaves.append(more["gate_BTP"].requires_grad_())
+        out = module.prefix_attention(
+            query, key, value, prefix if prefixed else None, mask, 0.4, **more
+        )
+        (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(9))).sum().backward()
+        outcomes.append([out.detach(), *(leaf.grad for leaf in leaves)])
+
+    for one, other in zip(*outcomes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_query_sees_keys_from_the_first_on_when_there_are_more_of_them():
+    """As with a cache of fixed length of which the end is still empty."""
+    (query, key, value, prefix, _), more = special("causal")
+    expected = naive.prefix_attention(
+        query[:, :, :3], key[:, :, :3], value[:, :, :3], prefix, None, 0.4, **more
+    )
+
+    for module in (eager, naive):
+        found = module.prefix_attention(query[:, :, :3], key, value, prefix, None, 0.4, **more)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("prefixed", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)

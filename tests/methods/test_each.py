@@ -6,16 +6,17 @@ from copy import deepcopy
 import pytest
 import torch
 
+from autopeft.errors import PlanError
 from autopeft.methods.inject import injected
 from autopeft.search_spaces.catalog import METHODS, slots_of
-from autopeft.search_spaces.checking import clashes
-from tests.models import FAMILIES, SCALES, padded_inputs, table, tiny
+from autopeft.search_spaces.checking import clashes, partners
+from tests.models import SCALES, padded_inputs, some_families, table, tiny
 
-BLIND = ("attention.key",)
+BLIND = ("attention.key", "cross.key")
 """A key bias moves all scores of a query alike, which softmax does not see."""
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=some_families())
 def small(request, tmp_path_factory):
     return tiny(tmp_path_factory.mktemp(request.param), request.param)
 
@@ -24,7 +25,17 @@ def sizes_of(method, slots):
     """Return the largest of up to three at each site, leaving out what clashes with an earlier."""
     own = [slot for slot in slots if slot.method == method]
     dropped = {second for _, second in clashes(tuple(own))}
-    return {s.name: min(3, s.most or 3) for i, s in enumerate(own) if i not in dropped}
+    chosen = {s.name: min(3, s.most or 3) for i, s in enumerate(own) if i not in dropped}
+    return with_partners(chosen, slots)
+
+
+def with_partners(sizes, slots):
+    """Put beside what is nothing alone something that it acts on, or leave it out."""
+    for column, allowed in partners(tuple(slots)):
+        if slots[column].name in sizes:
+            found = [slots[i].name for i in allowed if METHODS[slots[i].method].identity]
+            sizes |= {found[0]: 2} if found else {slots[column].name: 0}
+    return sizes
 
 
 @contextmanager
@@ -45,10 +56,14 @@ def alone(small, method, *, model=None, seed=0):
 
 def shake(injection, seed=1):
     generator = torch.Generator().manual_seed(seed)
+    state = injection.state()
     with torch.no_grad():
-        for name, value in injection.state().items():
+        for name, value in state.items():
+            if not value.is_floating_point():
+                continue  # the places of a mask
             upwards = 5 if name.endswith("down_bias") else 0
             value.add_(0.1 * torch.randn(value.shape, generator=generator) + upwards)
+    injection.load(state)  # a scaffold, which would compute it anew, falls away
 
 
 def hidden(small, model=None):
@@ -134,6 +149,9 @@ def test_merged_weights_give_the_same_output(small, method):
     with alone(small, method, model=model) as injection:
         shake(injection)
         expected = hidden(small, model)
-        injection.merge()
+        try:
+            injection.merge()
+        except PlanError as refusal:
+            pytest.skip(str(refusal))
 
     torch.testing.assert_close(hidden(small, model), expected, rtol=1e-3, atol=1e-3)

@@ -4,13 +4,13 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from autopeft.methods import lora
 from autopeft.methods.inject import injected
-from autopeft.methods.places import Block
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.training.model_files import find_model
 from autopeft.training.pretrained import load_backbone, load_tokenizer
 from autopeft.training.shape import read_backbone
+from tests.methods.in_peft import last_names, output_of_peft
+from tests.methods.small_models import FUSED, WIDTH, inside, shake, small
 from tests.models import MINILM, Tiny, padded_inputs, table, tiny
 
 RANK, SCALE = 4, 2.0
@@ -31,7 +31,7 @@ def shaken(small, configuration, inputs):
         return hidden, {name: value.clone() for name, value in injection.state().items()}
 
 
-def output_of_peft(folder, state, inputs):
+def output_from_disk(folder, state, inputs):
     """Return what the peft library makes of the same weights, factors and inputs."""
     from peft import LoraConfig, get_peft_model
 
@@ -53,7 +53,7 @@ def assert_as_in_peft(small, inputs):
     hidden, state = shaken(
         small, table(slots_of(small.backbone), small.backbone.blocks, PLAIN), inputs
     )
-    expected = output_of_peft(small.files.path, state, inputs)
+    expected = output_from_disk(small.files.path, state, inputs)
 
     seen = inputs["attention_mask"].bool()
     torch.testing.assert_close(hidden[seen], expected[seen], rtol=1e-4, atol=1e-5)
@@ -92,23 +92,76 @@ def test_the_scale_does_not_depend_on_the_rank(tmp_path):
     torch.testing.assert_close(found, narrow, rtol=1e-5, atol=1e-5)
 
 
-def test_it_merges_into_the_frozen_matrix():
-    """As the file says: W + s · Uᵀ D."""
-    generator = torch.Generator().manual_seed(0)
-    base = torch.nn.Linear(7, 5)
-    layer = lora.LoraLinear(base, 3, SCALE, generator)
-    with torch.no_grad():
-        layer.up.normal_(generator=generator)
-    x = torch.randn(4, 7, generator=generator)
+@pytest.mark.parametrize("site", ["attention.qkv", "attention.output", "ffn.output"])
+def test_the_same_factors_give_the_same_output_as_in_peft_on_transposed_layers(site):
+    from peft import LoraConfig
 
-    merged = base.weight + SCALE * layer.up.T @ layer.down
+    def fill(layer, values):
+        layer.lora_A["default"].weight.copy_(values["down"])
+        layer.lora_B["default"].weight.copy_(values["up"].T)
 
-    torch.testing.assert_close(layer(x), x @ merged.T + base.bias)
+    model = small("gpt2")
+    config = LoraConfig(r=RANK, lora_alpha=SCALE * RANK, target_modules=last_names(model, (site,)))
+    with inside(model, {f"lora@{site}": RANK}) as injection:
+        state = shake(injection, 0.4)
+        found = model.hidden()
+
+    expected = output_of_peft(model, config, state, fill)
+
+    assert (found - model.hidden()).abs().max() > 0.05, "the factors must matter"
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_place_that_is_no_matrix_is_a_mistake_of_the_program(tmp_path):
-    small = tiny(tmp_path, "bert")
-    block = Block(small.model, small.backbone, 0)
+def test_one_lora_on_a_fused_matrix_is_three_on_its_slices_that_share_the_first_factor():
+    model = small("gpt2")
+    with inside(model, {"lora@attention.qkv": 3}) as injection:
+        state = shake(injection)
+        expected = model.hidden()
 
-    with pytest.raises(TypeError, match=r"LoRA needs a linear layer at ffn\.norm, found LayerNorm"):
-        lora.attach(block, "ffn.norm", 4, 1.0, torch.Generator())
+    parts = {
+        f"{block}/lora@{place}/{name}": (
+            value if name == "down" else value[:, number * WIDTH : (number + 1) * WIDTH]
+        )
+        for number, place in enumerate(FUSED)
+        for block in (0, 1)
+        for name in ("down", "up")
+        for value in (state[f"{block}/lora@attention.qkv/{name}"],)
+    }
+    with inside(model, {f"lora@{place}": 3 for place in FUSED}) as injection:
+        injection.load(parts)
+        torch.testing.assert_close(model.hidden(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lora", "moslora", "adalora", "loha", "lokr"])
+@pytest.mark.parametrize(
+    ("scaling", "divisor"), [("constant", 1), ("inverse_sqrt", 3**0.5), ("inverse", 3)]
+)
+def test_a_scale_may_be_divided_by_the_rank_or_its_root(method, scaling, divisor):
+    """As alpha / r of the paper, and as alpha / sqrt(r) of rsLoRA."""
+    model, sizes = small("bert"), {f"{method}@ffn.output": 3}
+    with inside(model, sizes, scales={method: SCALE}, rank_scaling=scaling) as injection:
+        shake(injection)
+        found = model.hidden()
+
+    with inside(model, sizes, scales={method: SCALE / divisor}) as injection:
+        shake(injection)
+        assert torch.equal(found, model.hidden())
+
+
+def test_the_scaling_by_rank_is_that_of_peft():
+    """With its alpha for a scale, and its ``use_rslora`` for the root."""
+    from peft import LoraConfig
+
+    def fill(layer, values):
+        layer.lora_A["default"].weight.copy_(values["down"])
+        layer.lora_B["default"].weight.copy_(values["up"].T)
+
+    model = small("bert")
+    for scaling, rooted in (("inverse", False), ("inverse_sqrt", True)):
+        config = LoraConfig(r=9, lora_alpha=7, use_rslora=rooted, target_modules=["query"])
+        sizes = {"lora@attention.query": 9}
+        with inside(model, sizes, scales={"lora": 7.0}, rank_scaling=scaling) as injection:
+            state = shake(injection)
+            found = model.hidden()
+        expected = output_of_peft(model, config, state, fill)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

@@ -26,7 +26,7 @@ def everywhere(**sizes: int) -> int:
     [
         ({"lora__attention_query": 8, "lora__attention_value": 8}, 294_912),
         ({"serial_adapter__ffn_norm": 48}, 894_528),
-        ({"prefix__attention_prefix": 10}, 184_320),
+        ({"prefix__attention": 10}, 184_320),
         ({"parallel_adapter__ffn": 384}, 12 * (2 * 768 * 384 + 384 + 768)),
         ({"lora__ffn_input": 4, "lora__ffn_output": 4}, 12 * 2 * 4 * (768 + 3072)),
         ({"bitfit__block": 1}, 12 * (4 * 768 + 3072 + 768 + 2 * 768)),
@@ -47,7 +47,8 @@ def test_without_its_biases_pfeiffer_48_is_the_published_count():
 def test_every_method_and_site_of_bert_is_a_slot_once():
     names = [slot.name for slot in SLOTS]
 
-    assert len(names) == len(set(names)) == sum(len(method.sites) for method in METHODS.values())
+    assert len(names) == len(set(names))
+    assert all(slot.place in METHODS[slot.method].places for slot in SLOTS)
 
 
 def test_a_site_that_the_backbone_lacks_makes_no_slot():
@@ -62,7 +63,7 @@ def test_a_site_that_the_backbone_lacks_makes_no_slot():
 def test_without_biases_there_is_nothing_for_bitfit_to_train():
     sites = tuple(replace(site, bias=False) for site in TINY.sites)
 
-    assert "bitfit" not in {slot.method for slot in slots_of(replace(TINY, sites=sites))}
+    assert "bitfit@block" not in {slot.name for slot in slots_of(replace(TINY, sites=sites))}
 
 
 def test_keys_and_values_may_be_narrower_than_queries():
@@ -103,5 +104,8 @@ def test_a_pattern_with_an_unknown_slot_is_refused():
         fill(pattern, 2, slots_of(TINY), 1000)
 
 
-def test_only_prefixes_change_the_backbone_before_they_are_trained():
-    assert [name for name, method in METHODS.items() if not method.identity] == ["prefix"]
+def test_methods_that_change_weights_leave_the_backbone_as_it_was_before_they_are_trained():
+    reparameterised = [m for m in METHODS.values() if m.family in {"reparameterised", "selective"}]
+
+    assert all(method.identity for method in reparameterised)
+    assert not METHODS["prefix"].identity

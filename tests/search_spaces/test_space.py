@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from autopeft.errors import BudgetError
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.reading import parse_space
-from autopeft.search_spaces.sampling import draw, shrink
+from autopeft.search_spaces.sampling import Sampler
 from autopeft.search_spaces.space import SearchSpace
 from tests.builders import BERT_BASE, MINI_LM, SMALL_SPACE, TINY, space_on
 
@@ -125,16 +125,16 @@ def test_a_configuration_that_the_space_does_not_hold_has_no_genome(space, cells
 def test_the_count_of_a_genome_is_the_sum_over_its_cells(space, data):
     genome = data.draw(genomes(space))
     off = {
-        gene.switches
+        gene.cells[0][0]
         for gene, choice in zip(space.genes, genome, strict=True)
-        if gene.switches is not None and choice == 0
+        if gene.role == "switch" and choice == 0
     }
 
     total = sum(
         space.slots[column].unit * gene.choices[choice] + space.slots[column].fixed
         for gene, choice in zip(space.genes, genome, strict=True)
         for block, column in gene.cells
-        if gene.choices[choice] and block not in off
+        if gene.role == "size" and gene.choices[choice] and block not in off
     )
 
     assert space.parameters(genome) == total
@@ -164,8 +164,8 @@ def test_a_refused_ceiling_names_the_smallest_configuration_and_its_share():
     with pytest.raises(
         BudgetError,
         match=r"nothing in the space 'unified' fits into 100 parameters: the smallest "
-        r"configuration trains 768 \(0\.0034% of the backbone; "
-        r"lora@attention\.query 1 in block 0\); raise the budget or take another space",
+        r"configuration trains 384 \(0\.0017% of the backbone; "
+        r"deep_prompt@attention 1 in block 0\); raise the budget or take another space",
     ):
         SPACES["unified on MiniLM"].must_fit(100, MINI_LM.parameters)
 
@@ -177,7 +177,7 @@ def test_a_draw_is_never_empty_and_never_over_the_ceiling(space, seed, share):
     low, high = (c.parameters(space.slots) for c in (space.smallest(), space.largest()))
     ceiling = int(low + share**2 * (high - low))
 
-    configuration = space.decode(draw(space, ceiling, np.random.default_rng(seed)))
+    configuration = space.decode(Sampler(space, ceiling).draw(np.random.default_rng(seed)))
 
     assert not configuration.empty
     assert configuration.parameters(space.slots) <= ceiling
@@ -188,7 +188,7 @@ def test_a_draw_is_never_empty_and_never_over_the_ceiling(space, seed, share):
 def test_a_draw_copes_with_the_tightest_ceilings(space, factor):
     ceiling = factor * space.smallest().parameters(space.slots)
 
-    drawn = [space.decode(draw(space, ceiling, np.random.default_rng(seed))) for seed in range(3)]
+    drawn = [space.decode(Sampler(space, ceiling).draw(np.random.default_rng(seed))) for seed in range(3)]
 
     assert all(0 < c.parameters(space.slots) <= ceiling for c in drawn)
 
@@ -199,7 +199,7 @@ def test_a_draw_copes_with_the_tightest_ceilings(space, factor):
 def test_shrinking_leaves_a_genome_that_fits_alone(space, data):
     genome = data.draw(genomes(space))
 
-    shrunk = shrink(space, genome, space.parameters(genome), np.random.default_rng(0))
+    shrunk = Sampler(space, space.parameters(genome)).shrink(genome, np.random.default_rng(0))
 
     assert shrunk == genome
 
@@ -211,13 +211,13 @@ def test_shrinking_lowers_choices_until_the_ceiling_is_kept(space, data, seed):
     genome = data.draw(genomes(space))
     ceiling = data.draw(st.integers(space.smallest().parameters(space.slots), 1000))
 
-    shrunk = shrink(space, genome, ceiling, np.random.default_rng(seed))
+    shrunk = Sampler(space, ceiling).shrink(genome, np.random.default_rng(seed))
 
     assert space.parameters(shrunk) <= ceiling
     assert all(after <= before for before, after in zip(genome, shrunk, strict=True))
 
 
 def test_draws_depend_on_the_generator_alone():
-    drawn = [draw(SMALL_SPACE, 400, np.random.default_rng(7)) for _ in range(2)]
+    drawn = [Sampler(SMALL_SPACE, 400).draw(np.random.default_rng(7)) for _ in range(2)]
 
-    assert drawn[0] == drawn[1] != draw(SMALL_SPACE, 400, np.random.default_rng(8))
+    assert drawn[0] == drawn[1] != Sampler(SMALL_SPACE, 400).draw(np.random.default_rng(8))

@@ -1,4 +1,5 @@
 import timeit
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,18 @@ from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, f1_score
 
 from autopeft.errors import OptionError
-from autopeft.tasks.metrics import METRICS, accuracy, macro_f1, metric_for, spearman
+from autopeft.study import Metric, TaskKind
+from autopeft.tasks.metrics import (
+    METRICS,
+    accuracy,
+    entity_f1,
+    exact_match,
+    log_likelihood,
+    macro_f1,
+    metric_for,
+    spearman,
+    token_accuracy,
+)
 
 CLASSES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 
@@ -69,13 +81,48 @@ def test_a_score_of_600_rows_takes_less_than_100_microseconds(score):
 
 
 def test_every_metric_is_listed_under_its_own_name():
-    assert list(METRICS) == ["accuracy", "macro_f1", "spearman"]
+    assert list(METRICS) == list(get_args(Metric))
     assert all(scorer.name == name for name, scorer in METRICS.items())
 
 
-def test_the_default_is_accuracy_for_classes_and_spearman_for_numbers():
-    assert metric_for("classification") == "accuracy"
-    assert metric_for("regression") == "spearman"
+def test_every_kind_of_task_has_a_default():
+    assert {kind: metric_for(kind) for kind in get_args(TaskKind)} == {
+        "classification": "accuracy",
+        "regression": "spearman",
+        "tokens": "token_accuracy",
+        "causal_lm": "log_likelihood",
+        "seq2seq": "log_likelihood",
+        "image": "accuracy",
+    }
+
+
+# Two sentences of 4 and 6 words with 1 and 2 entities; right words, right and predicted entities.
+SENTENCES = np.array([[4, 1], [6, 2]]), np.array([[4, 1, 1], [1, 1, 3]])
+
+
+def test_words_weigh_the_same_in_sentences_of_every_length():
+    assert token_accuracy(*SENTENCES) == pytest.approx(5 / 10)
+
+
+def test_the_f1_of_entities_is_that_of_all_sentences_together():
+    """Precision is 2 of 4, recall 2 of 3."""
+    assert entity_f1(*SENTENCES) == pytest.approx(2 / (4 / 2 + 3 / 2))
+
+
+def test_without_any_entities_their_f1_is_zero():
+    assert entity_f1(np.array([[4, 0]]), np.array([[4, 0, 0]])) == 0.0
+
+
+def test_tokens_weigh_the_same_in_examples_of_every_length():
+    """So that the perplexity is that of the text, as it is usually stated."""
+    predictions = np.array([[-1.0, 1, 0], [-9.0, 9, 1]])
+
+    assert log_likelihood(np.zeros(2), predictions) == -1.0
+    assert exact_match(np.zeros(2), predictions) == 0.5
+
+
+def test_examples_without_a_token_have_no_likelihood():
+    assert log_likelihood(np.zeros(1), np.zeros((1, 3))) == 0.0
 
 
 def test_a_metric_that_fits_is_kept():
@@ -87,6 +134,8 @@ def test_a_metric_that_fits_is_kept():
     [
         ("regression", "accuracy", "use spearman"),
         ("classification", "spearman", "use accuracy or macro_f1"),
+        ("tokens", "accuracy", "use token_accuracy or entity_f1"),
+        ("causal_lm", "accuracy", "use log_likelihood or exact_match"),
         ("classification", "f1", "use accuracy or macro_f1"),
     ],
 )

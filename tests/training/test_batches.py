@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from autopeft.study import DataFiles
-from autopeft.tasks.reading import Part, load_parts
-from autopeft.training.batches import Encoded, collate, encode, ordered_batches, training_batches
+from autopeft.tasks.parts import Texts
+from autopeft.tasks.reading import load_parts
+from autopeft.training.batches import Encoded, encode, ordered_batches, training_batches
 from autopeft.training.model_files import find_model
 from autopeft.training.pretrained import load_tokenizer
 from tests.models import MINILM, SENTIMENT, WORDS, task_of, tokenizer_of
@@ -21,7 +22,7 @@ def encoded(lengths, *, types=False):
 
 
 def part(*texts, pairs=None):
-    return Part(texts=texts, pairs=pairs, labels=np.zeros(len(texts), dtype=np.int64))
+    return Texts(texts=texts, pairs=pairs, labels=np.zeros(len(texts), dtype=np.int64))
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 4), (64, 8), (65, 8), (1000, 16), (50, 64)])
@@ -84,7 +85,7 @@ def test_much_less_is_padding_than_in_random_order_on_the_demo_data():
 
 
 def test_a_batch_is_padded_on_the_right_to_its_own_longest_row():
-    batch = collate(encoded([2, 4, 1, 9], types=True), [1, 0, 2])
+    batch = encoded([2, 4, 1, 9], types=True).batch([1, 0, 2])
 
     assert batch.inputs["input_ids"].tolist() == [[10, 11, 12, 13], [0, 1, 7, 7], [20, 7, 7, 7]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]]
@@ -95,7 +96,7 @@ def test_a_batch_is_padded_on_the_right_to_its_own_longest_row():
 
 
 def test_a_model_that_knows_no_types_is_given_none():
-    assert set(collate(encoded([2, 4]), [0]).inputs) == {"input_ids", "attention_mask"}
+    assert set(encoded([2, 4]).batch([0]).inputs) == {"input_ids", "attention_mask"}
 
 
 def test_prediction_takes_every_row_once_and_the_shortest_first():

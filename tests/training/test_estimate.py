@@ -10,7 +10,7 @@ from autopeft.training.shape import read_backbone
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity
 from tests.models import (
-    FAMILIES,
+    ENCODERS,
     MINILM,
     opinions,
     recipe_of,
@@ -29,7 +29,7 @@ def real(tmp_path_factory):
     return task_of(data), read_backbone(find_model(MINILM)), Where(model=MINILM, data=data)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ENCODERS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_architecture_can_be_estimated(tmp_path, family, precision):
     where = Where(

@@ -1,5 +1,6 @@
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,11 +9,21 @@ from torch import nn
 
 from autopeft.methods.inject import injected
 from autopeft.search_spaces.catalog import slots_of
-from autopeft.tasks.reading import Part
+from autopeft.tasks.parts import Texts
 from autopeft.training.batches import Encoded, encode
-from autopeft.training.head import TaskModel
-from autopeft.training.loop import DivergedError, fit, predict, steps_of
-from tests.models import SCALES, opinions, recipe_of, table, task_of, tiny, tokenizer_of, write_rows
+from autopeft.training.heads.sequence import SequenceModel
+from autopeft.training.loop import DivergedError, dropout, fit, predict, steps_of
+from tests.models import (
+    SCALES,
+    opinions,
+    padded_inputs,
+    recipe_of,
+    table,
+    task_of,
+    tiny,
+    tokenizer_of,
+    write_rows,
+)
 
 TEXTS = opinions(60)
 
@@ -20,7 +31,7 @@ TEXTS = opinions(60)
 def part(rows=TEXTS):
     labels = np.array([row["label"] == "good" for row in rows], dtype=np.int64)
     texts = tuple(row["text"] for row in rows)
-    return encode(tokenizer_of("bert"), Part(texts=texts, pairs=None, labels=labels), 32)
+    return encode(tokenizer_of("bert"), Texts(texts=texts, pairs=None, labels=labels), 32)
 
 
 class Slope(nn.Module):
@@ -28,18 +39,18 @@ class Slope(nn.Module):
 
     def __init__(self, slope=1.0):
         super().__init__()
-        self.head = nn.Parameter(torch.zeros(1))
+        self.own = nn.Parameter(torch.zeros(1))
         self.inner = nn.ParameterDict({"lora": torch.zeros(1), "bitfit": torch.zeros(1)})
         self.slope = slope
 
-    def head_parameters(self):
-        return [self.head]
+    def head(self):
+        return {"weight": self.own}
 
     def trained(self):
         return {name: [parameter] for name, parameter in self.inner.items()}
 
     def loss(self, _batch):
-        return self.slope * (self.head + self.inner["lora"] + self.inner["bitfit"]).sum()
+        return self.slope * (self.own + self.inner["lora"] + self.inner["bitfit"]).sum()
 
 
 def rates(recipe, *, examples=40, steps=10):
@@ -47,7 +58,7 @@ def rates(recipe, *, examples=40, steps=10):
     model = Slope()
     data = Encoded(ids=((1,),) * examples, types=None, labels=np.zeros(examples), padding=0)
     places = [[0.0, 0.0, 0.0]]
-    moving = (model.head, model.inner["lora"], model.inner["bitfit"])
+    moving = (model.own, model.inner["lora"], model.inner["bitfit"])
     done = fit(model, data, recipe, model.trained(), steps=steps, rng=np.random.default_rng(0))
     places.extend([parameter.item() for parameter in moving] for _ in done)
     return -np.diff(places, axis=0)
@@ -126,7 +137,7 @@ def trained(small, task, recipe, steps, seed=0):
     lora = table(slots, 2, {"lora@attention.query": 4, "lora@ffn.input": 4})
     generator = torch.Generator().manual_seed(seed)
     with injected(small.model, small.backbone, slots, lora, SCALES, generator) as injection:
-        model = TaskModel(small.model, task, data, generator)
+        model = SequenceModel(small.model, task, data, generator)
         before = predict(model, data, recipe)
         rng = np.random.default_rng(seed)
         for _ in fit(model, data, recipe, injection.by_method(), steps=steps, rng=rng):
@@ -161,7 +172,7 @@ def test_predictions_come_in_the_order_of_the_part(small, task):
     """They are made in the order of length."""
     data, recipe = part(), recipe_of()
     numbers = replace(task, kind="regression", labels=())
-    model = TaskModel(small.model, numbers, data, torch.Generator().manual_seed(0))
+    model = SequenceModel(small.model, numbers, data, torch.Generator().manual_seed(0))
 
     predictions, loss = predict(model, data, recipe)
 
@@ -181,7 +192,7 @@ def test_a_rate_that_is_much_too_high_diverges(small, task):
 
 
 def test_scores_that_are_no_numbers_are_not_predictions(small, task):
-    model = TaskModel(small.model, task, part(), torch.Generator().manual_seed(0))
+    model = SequenceModel(small.model, task, part(), torch.Generator().manual_seed(0))
     with torch.no_grad():
         model.weight[0, 0] = torch.inf
 
@@ -189,10 +200,72 @@ def test_scores_that_are_no_numbers_are_not_predictions(small, task):
         predict(model, part(), recipe_of())
 
 
+class Functional(nn.Module):
+    """A module as newer models write them: the probability is a number, used by a function."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention_dropout = 0.3
+        self.dropout_prob = 0
+        self.layerdrop = 0.2
+        self.drop_path = nn.Dropout(0.5)
+        self.use_dropout = True
+        self.scaling = 0.125
+
+
+def test_dropout_reaches_layers_and_numbers_and_is_as_before_afterwards():
+    """What drops whole layers is switched off; what is no probability stays as it is."""
+    module = Functional()
+    before = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+
+    with dropout(module, 0.1):
+        assert (module.attention_dropout, module.dropout_prob, module.drop_path.p) == (0.1,) * 3
+        assert (module.layerdrop, module.use_dropout, module.scaling) == (0.0, True, 0.125)
+
+    assert {n: v for n, v in vars(module).items() if not n.startswith("_")} == before
+    assert module.drop_path.p == 0.5
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "bart", "vit", "t5"])
+def test_without_dropout_training_mode_changes_nothing(tmp_path, family):
+    small, inputs = tiny(tmp_path, family), padded_inputs(family)
+    with torch.no_grad():
+        expected = small.model.eval()(**inputs).last_hidden_state
+        with dropout(small.model.train(), 0.0):
+            plain = small.model(**inputs).last_hidden_state
+        with dropout(small.model, 0.5):
+            dropped = small.model(**inputs).last_hidden_state
+
+    torch.testing.assert_close(plain, expected)
+    assert not torch.allclose(dropped, expected)
+
+
+def test_a_penalty_is_added_to_the_loss_and_methods_are_told_each_step():
+    """A penalty on the head alone pulls it the other way."""
+    model, told = Slope(), []
+    data = Encoded(ids=((1,),) * 24, types=None, labels=np.zeros(24), padding=0)
+    steps = fit(
+        model, data, recipe_of(**RATES, batch_size=8), model.trained(),
+        steps=2, rng=np.random.default_rng(0), penalty=lambda: -3 * model.own.sum(),
+        stepped=lambda step, whole: told.append((step, whole)),
+    )  # fmt: skip
+
+    assert list(steps) == [1, 2]
+    assert told == [(1, 3), (2, 3)]
+    assert model.own.item() > 0 > model.inner["lora"].item()
+
+
+def test_where_nothing_is_trained_there_is_no_step(small):
+    model = SimpleNamespace(head=dict)
+    steps = fit(model, part(), recipe_of(), {}, steps=3, rng=np.random.default_rng(0))
+
+    assert list(steps) == []
+
+
 def test_the_caller_decides_when_training_goes_on(small, task):
     """Training is a generator: nothing happens between two steps unless it is asked for."""
     data = part()
-    model = TaskModel(small.model, task, data, torch.Generator().manual_seed(0))
+    model = SequenceModel(small.model, task, data, torch.Generator().manual_seed(0))
     small.model.requires_grad_(requires_grad=False)
     steps = fit(model, data, recipe_of(), {}, steps=3, rng=np.random.default_rng(0))
 

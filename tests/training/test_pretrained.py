@@ -10,9 +10,15 @@ from transformers import AutoModel, BertForMaskedLM
 
 from autopeft.errors import BackboneError
 from autopeft.training.model_files import default_head, find_model, packaged_models
-from autopeft.training.pretrained import load_backbone, load_tokenizer
+from autopeft.training.pretrained import (
+    check_kind,
+    load_backbone,
+    load_reader,
+    load_tokenizer,
+)
 from autopeft.training.shape import read_backbone
-from tests.models import FAMILIES, MINILM, config_of, padded_inputs, save_tiny, save_weights
+from tests.kinds import save_causal, save_model, save_translator
+from tests.models import ENCODERS, FAMILIES, MINILM, config_of, padded_inputs, save_tiny, save_weights
 
 
 @pytest.fixture
@@ -185,7 +191,7 @@ class TestShape:
 
 
 class TestLoading:
-    @pytest.mark.parametrize("family", FAMILIES)
+    @pytest.mark.parametrize("family", ENCODERS)
     def test_weights_come_in_single_precision_and_frozen(self, tmp_path, family):
         save_tiny(tmp_path, family)
         saved = load_file(tmp_path / "model.safetensors")
@@ -254,7 +260,7 @@ class TestLoading:
 
         assert tokenizer("plain0", "good1")["input_ids"] == [2, 4, 3, 17, 3]
 
-    @pytest.mark.parametrize("family", FAMILIES)
+    @pytest.mark.parametrize("family", ENCODERS)
     def test_the_tokenizer_knows_how_long_a_text_the_model_takes(self, tmp_path, family):
         """As long as there are positions for it, and not one token more."""
         files = find_model(str(save_tiny(tmp_path, family)))
@@ -276,6 +282,83 @@ class TestLoading:
 
         with pytest.raises(BackboneError, match="has no padding token: set pad_token in its"):
             load_tokenizer(find_model(str(tmp_path)))
+
+
+    def test_a_tokenizer_pads_with_its_end_token_where_it_has_no_other(self, tmp_path):
+        """The attention mask hides it as well as any other."""
+        tokenizer = load_tokenizer(find_model(str(save_causal(tmp_path))), "causal_lm")
+
+        assert tokenizer.pad_token == tokenizer.eos_token == "[SEP]"
+
+    def test_an_end_token_is_no_padding_for_a_decoder_that_begins_with_padding(self, tmp_path):
+        save_translator(tmp_path)
+        rewrite(tmp_path / "tokenizer_config.json", pad_token=None)
+
+        with pytest.raises(BackboneError, match="has no padding token: set pad_token in its"):
+            load_tokenizer(find_model(str(tmp_path)), "seq2seq")
+
+    def test_a_model_for_images_has_no_tokenizer_for_texts(self, tmp_path):
+        files = find_model(str(save_tiny(tmp_path, "vit")))
+
+        with pytest.raises(BackboneError, match="has no tokenizer, and this task has texts: save"):
+            load_reader(files, "classification")
+
+    def test_a_model_for_texts_has_no_image_processor(self, folder):
+        with pytest.raises(BackboneError, match=r"no image processor: .* preprocessor_config\.json"):
+            load_reader(find_model(str(folder)), "image")
+
+    def test_a_broken_image_processor_is_named(self, tmp_path):
+        save_tiny(tmp_path, "vit")
+        (tmp_path / "preprocessor_config.json").write_text("{")
+
+        with pytest.raises(BackboneError, match="cannot load the image processor of"):
+            load_reader(find_model(str(tmp_path)), "image")
+
+    def test_a_language_model_comes_with_its_own_head_all_frozen(self, tmp_path):
+        model = load_backbone(find_model(str(save_causal(tmp_path))), "causal_lm")
+
+        assert model.get_output_embeddings() is not None
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+
+    @pytest.mark.parametrize("family", ["gpt2", "t5", "bart"])
+    def test_sites_of_a_language_model_are_found_from_its_base(self, tmp_path, family):
+        kind = "causal_lm" if family == "gpt2" else "seq2seq"
+        files = find_model(str(save_model(tmp_path, kind, family)))
+        backbone, base = read_backbone(files), load_backbone(files, kind).base_model
+
+        for site in backbone.sites:
+            if site.path:
+                assert base.get_submodule(backbone.module_path(site, site.blocks[0])) is not None
+
+
+class TestKinds:
+    @pytest.mark.parametrize(
+        ("kind", "family"),
+        [
+            ("classification", "bert"),
+            ("classification", "gpt2"),
+            ("tokens", "roberta"),
+            ("causal_lm", "llama"),
+            ("seq2seq", "t5"),
+            ("image", "vit"),
+        ],
+    )
+    def test_a_model_that_can_do_a_kind_passes(self, tmp_path, kind, family):
+        check_kind(find_model(str(save_model(tmp_path, kind, family))), kind)
+
+    @pytest.mark.parametrize(
+        ("kind", "family", "why"),
+        [
+            ("causal_lm", "bert", r"\(bert\) cannot do causal_lm: its tokens see those after them"),
+            ("causal_lm", "bart", r"\(bart\) cannot do causal_lm: its tokens see those after them"),
+            ("seq2seq", "gpt2", r"\(gpt2\) cannot do seq2seq: it has no decoder beside an encoder"),
+            ("tokens", "t5", r"\(t5\) cannot do tokens: it is an encoder with a decoder: use"),
+            ("classification", "bart", "is an encoder with a decoder: use --task seq2seq"),
+        ],
+    )
+    def test_a_model_that_cannot_is_refused_with_the_reason(self, tmp_path, kind, family, why):
+        with pytest.raises(BackboneError, match=why):
+            check_kind(find_model(str(save_tiny(tmp_path, family))), kind)
 
 
 class TestDefaultHead:

@@ -12,7 +12,7 @@ from autopeft.training.loop import DivergedError
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity, Measurement
 from tests.models import (
-    FAMILIES,
+    ENCODERS,
     FEW,
     MANY,
     MINILM,
@@ -128,7 +128,7 @@ def test_a_configuration_that_is_empty_trains_the_head_alone(tiny_bench):
     assert measured.loss != tiny_bench.run({}, epochs=1).loss
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ENCODERS)
 def test_every_architecture_learns_with_every_method(tmp_path, family):
     """A word decides the label: chance is 0.5, and all methods at once find the word."""
     data = write_rows(tmp_path / "data.csv", opinions(120))

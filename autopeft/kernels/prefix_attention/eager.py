@@ -1,4 +1,4 @@
-"""Prefix attention by PyTorch's fused attention, where that is the faster way.
+"""Prefix attention by PyTorch's fused attention, where it can be, and is the faster way.
 
 Axes as in ``naive.py``.
 """
@@ -12,21 +12,32 @@ from autopeft.kernels.prefix_attention import naive
 
 def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
     query_BHTK: Tensor,
-    key_BHSK: Tensor,
-    value_BHSK: Tensor,
+    key_BGSK: Tensor,
+    value_BGSK: Tensor,
     prefix: tuple[Tensor, Tensor] | None,
-    mask_B1TS: Tensor | None,
+    mask_BHTS: Tensor | None,
     scale: float,
     dropout: float = 0.0,
+    *,
+    causal: bool = False,
+    softcap: float | None = None,
+    gate_BTP: Tensor | None = None,
 ) -> Tensor:
     """Return what ``naive.prefix_attention`` returns, to rounding."""
-    if _fused_backward_is_slow(query_BHTK, key_BHSK, value_BHSK, prefix):
+    fused = softcap is None and gate_BTP is None
+    if not fused or _fused_backward_is_slow(query_BHTK, key_BGSK, value_BGSK, prefix):
         return naive.prefix_attention(
-            query_BHTK, key_BHSK, value_BHSK, prefix, mask_B1TS, scale, dropout
-        )
-    key, value, mask = naive.with_prefix(key_BHSK, value_BHSK, prefix, mask_B1TS)
+            query_BHTK, key_BGSK, value_BGSK, prefix, mask_BHTS, scale, dropout,
+            causal=causal, softcap=softcap, gate_BTP=gate_BTP,
+        )  # fmt: skip
+    plain = causal and prefix is None and mask_BHTS is None
+    key, value, mask = naive.with_prefix(
+        query_BHTK, key_BGSK, value_BGSK, prefix, mask_BHTS, causal and not plain
+    )
+    if mask is not None and mask.dtype != torch.bool:
+        mask = mask.to(query_BHTK.dtype)
     return scaled_dot_product_attention(
-        query_BHTK, key, value, attn_mask=mask, dropout_p=dropout, scale=scale
+        query_BHTK, key, value, attn_mask=mask, dropout_p=dropout, scale=scale, is_causal=plain
     )
 
 

@@ -1,6 +1,7 @@
 """Prefix attention, written out.
 
-Axes: B batch, H heads, T queries, S keys, P prefix, K width of a head.
+Axes: B batch, H heads of queries, G heads of keys and values (of which H is a multiple), T queries,
+S keys, P prefix, K width of a head.
 """
 
 import torch
@@ -10,42 +11,92 @@ from torch.nn.functional import dropout as drop
 
 def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
     query_BHTK: Tensor,
-    key_BHSK: Tensor,
-    value_BHSK: Tensor,
+    key_BGSK: Tensor,
+    value_BGSK: Tensor,
     prefix: tuple[Tensor, Tensor] | None,
-    mask_B1TS: Tensor | None,
+    mask_BHTS: Tensor | None,
     scale: float,
     dropout: float = 0.0,
+    *,
+    causal: bool = False,
+    softcap: float | None = None,
+    gate_BTP: Tensor | None = None,
 ) -> Tensor:
     """Return ``softmax(scale · Q [P_K; K]ᵀ) [P_V; V]``, shape ``(B, H, T, K)``.
 
-    Li and Liang 2021, section 4.2. ``prefix`` holds keys and values of shape ``(P, H · K)``, which
-    every query may see; ``mask_B1TS`` is true where a query may see a key, None for everywhere.
+    Li and Liang 2021, section 4.2. ``prefix`` holds keys and values of shape ``(P, G · K)``, which
+    every query may see. ``mask_BHTS`` is true where a query may see a key, or a number that is
+    added to its score; H may be 1 in it, and None is everywhere. ``causal`` hides from each query
+    the keys after it. ``softcap`` c bounds scores as ``c · tanh(score / c)``. ``gate_BTP`` is each
+    query's factor on the keys and the values of the prefix.
     """
-    key, value, mask = with_prefix(key_BHSK, value_BHSK, prefix, mask_B1TS)
+    key, value, mask = with_prefix(query_BHTK, key_BGSK, value_BGSK, prefix, mask_BHTS, causal)
+    factor_B1TS = None if gate_BTP is None else _padded(gate_BTP, key.shape[2])
     weights_BHTS = query_BHTK @ key.transpose(-1, -2) * scale
-    if mask is not None:
-        weights_BHTS = weights_BHTS.masked_fill(~mask, torch.finfo(weights_BHTS.dtype).min)
-    weights_BHTS = weights_BHTS.softmax(-1).to(value.dtype)
+    if factor_B1TS is not None:
+        weights_BHTS = weights_BHTS * factor_B1TS
+    if softcap is not None:
+        weights_BHTS = softcap * torch.tanh(weights_BHTS / softcap)
+    weights_BHTS = _masked(weights_BHTS, mask).softmax(-1).to(value.dtype)
+    if factor_B1TS is not None:
+        weights_BHTS = weights_BHTS * factor_B1TS.to(value.dtype)
     return drop(weights_BHTS, dropout, training=dropout > 0) @ value
 
 
-def with_prefix(
-    key_BHSK: Tensor,
-    value_BHSK: Tensor,
+def with_prefix(  # noqa: PLR0917  # as above
+    query_BHTK: Tensor,
+    key_BGSK: Tensor,
+    value_BGSK: Tensor,
     prefix: tuple[Tensor, Tensor] | None,
-    mask_B1TS: Tensor | None,
+    mask_BHTS: Tensor | None,
+    causal: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Put the prefix in front of keys and values, and let the mask admit it."""
+    """Put the prefix in front of keys and values, one head for each of the queries.
+
+    The mask comes back as wide as the keys: it admits the prefix, and hides what comes later.
+    """
+    heads, queries = query_BHTK.shape[1:3]
+    mask = mask_BHTS
+    if causal:
+        mask = with_past_only(mask, queries, key_BGSK.shape[2], query_BHTK.device)
     if prefix is None:
-        return key_BHSK, value_BHSK, mask_B1TS
-    batch, heads, _, width = key_BHSK.shape
-    key_BHPK, value_BHPK = (
-        part.to(key_BHSK.dtype).view(-1, heads, width).transpose(0, 1).expand(batch, -1, -1, -1)
-        for part in prefix
+        return _to_heads(key_BGSK, heads), _to_heads(value_BGSK, heads), mask
+    key_BGPK, value_BGPK = (
+        part.to(x.dtype).view(-1, x.shape[1], x.shape[3]).transpose(0, 1).expand(len(x), -1, -1, -1)
+        for part, x in zip(prefix, (key_BGSK, value_BGSK), strict=True)
     )
-    if mask_B1TS is not None:
-        visible = mask_B1TS.new_ones((*mask_B1TS.shape[:-1], key_BHPK.shape[2]))
-        mask_B1TS = torch.cat([visible, mask_B1TS], dim=-1)
-    key = torch.cat([key_BHPK, key_BHSK], dim=2)
-    return key, torch.cat([value_BHPK, value_BHSK], dim=2), mask_B1TS
+    if mask is not None:
+        shape = (*mask.shape[:-1], key_BGPK.shape[2])
+        free = mask.new_ones(shape) if mask.dtype == torch.bool else mask.new_zeros(shape)
+        mask = torch.cat([free, mask], dim=-1)
+    key, value = torch.cat([key_BGPK, key_BGSK], dim=2), torch.cat([value_BGPK, value_BGSK], dim=2)
+    return _to_heads(key, heads), _to_heads(value, heads), mask
+
+
+def with_past_only(mask: Tensor | None, queries: int, keys: int, device: torch.device) -> Tensor:
+    """Hide from each query the keys after it; the first query stands at the first key."""
+    past_TS = torch.ones(queries, keys, dtype=torch.bool, device=device).tril()
+    if mask is None:
+        return past_TS[None, None]
+    if mask.dtype == torch.bool:
+        return mask & past_TS
+    return mask.masked_fill(~past_TS, torch.finfo(mask.dtype).min)
+
+
+def _masked(scores_BHTS: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return scores_BHTS
+    if mask.dtype == torch.bool:
+        return scores_BHTS.masked_fill(~mask, torch.finfo(scores_BHTS.dtype).min)
+    return scores_BHTS + mask
+
+
+def _to_heads(x_BGSK: Tensor, heads: int) -> Tensor:
+    groups = x_BGSK.shape[1]
+    return x_BGSK if groups == heads else x_BGSK.repeat_interleave(heads // groups, dim=1)
+
+
+def _padded(gate_BTP: Tensor, keys: int) -> Tensor:
+    # What is no prefix is taken as it is.
+    more = keys - gate_BTP.shape[-1]
+    return torch.nn.functional.pad(gate_BTP, (0, more), value=1.0)[:, None]

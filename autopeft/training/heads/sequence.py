@@ -1,4 +1,4 @@
-"""The task head: from the backbone's token vectors to scores, loss and predictions.
+"""Texts and pairs of texts: one vector a sequence, and from it a class or a number.
 
 Axes: B batch, T tokens, D width, C classes (1 for regression).
 """
@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear, mse_loss
+from torch.nn.functional import cross_entropy, mse_loss
 
 from autopeft.study import Task
 from autopeft.training.batches import Batch, Encoded
+from autopeft.training.heads.model import Judged, linear_head, scores_of
 
-_SPREAD = 0.02
 
-
-class TaskModel(nn.Module):
+class SequenceModel(nn.Module):
     """A backbone with a linear head on one vector a sequence.
 
     For regression the labels are standardised by the mean and spread of the training part, and
@@ -30,27 +29,34 @@ class TaskModel(nn.Module):
         self.backbone = backbone
         self.task = task
         width = backbone.config.hidden_size
-        self.weight = nn.Parameter(torch.randn(task.outputs, width, generator=generator) * _SPREAD)
-        self.bias = nn.Parameter(torch.zeros(task.outputs))
+        self.weight, self.bias = linear_head(task.outputs, width, generator)
         regression = task.kind == "regression"
         self.mean = float(np.mean(train.labels)) if regression else 0.0
         self.spread = float(np.std(train.labels)) or 1.0 if regression else 1.0
 
-    def head_parameters(self) -> list[nn.Parameter]:
+    def head(self) -> dict[str, nn.Parameter]:
         """Return what the head trains."""
-        return [self.weight, self.bias]
+        return {"weight": self.weight, "bias": self.bias}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return the scores of every example, shape ``(B, C)``, in single precision."""
         out = self.backbone(**inputs)
         pooled_BD = self._pooled(out, inputs["attention_mask"])
-        # The head stays out of autocast: it is tiny, and its scores are what is compared.
-        with torch.autocast(pooled_BD.device.type, enabled=False):
-            return linear(pooled_BD.float(), self.weight, self.bias)
+        return scores_of(pooled_BD, self.weight, self.bias)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean loss of a batch: cross entropy, or squared error in standard units."""
         return self.loss_of(self(batch.inputs), batch.labels)
+
+    def judge(self, batch: Batch) -> Judged:
+        """Return predictions and loss of a batch."""
+        scores_BC = self(batch.inputs)
+        return Judged(
+            predictions=self.predictions(scores_BC),
+            loss=self.loss_of(scores_BC, batch.labels),
+            weight=len(batch.rows),
+            finite=bool(torch.isfinite(scores_BC).all()),
+        )
 
     def loss_of(self, scores_BC: Tensor, labels_B: Tensor) -> Tensor:
         """Return the mean loss of scores against labels."""

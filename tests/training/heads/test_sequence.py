@@ -9,7 +9,7 @@ from torch import nn
 
 from autopeft.study import Columns, Task
 from autopeft.training.batches import Batch, Encoded
-from autopeft.training.head import TaskModel
+from autopeft.training.heads.sequence import SequenceModel
 from tests.models import padded_inputs, tiny
 
 HIDDEN = torch.tensor(
@@ -47,7 +47,7 @@ def part(*labels):
 
 def model(head="mean", kind="classification", labels=(0, 1, 2), seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return TaskModel(Echo(), task(head, kind), part(*labels), generator)
+    return SequenceModel(Echo(), task(head, kind), part(*labels), generator)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_heads_on_a_real_backbone_take_the_same_vectors(tmp_path):
             "pooler": out.pooler_output,
         }
         for head, vectors in expected.items():
-            tasked = TaskModel(
+            tasked = SequenceModel(
                 small.model, task(head), part(0, 1), torch.Generator().manual_seed(0)
             )
             found = tasked(inputs)

@@ -1,0 +1,157 @@
+"""What attention looks at beside the sequence: the attention that every backbone is loaded with.
+
+transformers calls `attend` in every attention module of a model that is loaded with the attention
+implementation `ATTENTION`. A method that gives a module something more to look at puts a child into
+it (`give`), which says at every call what that is (`Extra`). Several methods may do so in one
+module. Masks, causal order, grouped-query attention, position biases and soft caps are the
+backbone's own and hold for its tokens; what is learned is seen by every query, at no position.
+
+Axes: B batch, T queries, P learned positions, I width of all keys, O width of all values.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
+
+from autopeft.kernels.prefix_attention.eager import prefix_attention
+from autopeft.kernels.prefix_attention.naive import with_past_only
+from autopeft.methods.places import Block, Undo
+
+ATTENTION = "autopeft"
+_CHILD = "autopeft_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """Learned keys and values that every query may see.
+
+    ``keys`` has shape ``(P, I)`` and ``values`` ``(P, O)``. ``gate``, of shape ``(B, T, P)``, is
+    each query's factor on both, None where they are taken as they are. Where ``apart`` is None they
+    share the softmax with the keys of the sequence; otherwise they have one of their own, whose
+    output is added times this factor.
+    """
+
+    keys: Tensor
+    values: Tensor
+    gate: Tensor | None = None
+    apart: Tensor | None = None
+
+
+def give(block: Block, site: str, method: str, extra: nn.Module) -> Undo:
+    """Let the attention module at a site look at what ``extra()`` returns, an `Extra`."""
+    attention = block.original(site)
+    name = _CHILD + method
+    attention.add_module(name, extra)
+    return lambda: delattr(attention, name)
+
+
+def projections(block: Block, site: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return what makes keys and values of vectors as the attention module at a site does.
+
+    It goes through what is at the block's key and value sites when it is called, whatever other
+    methods have put there. Rotary positions stay away: that is the rotation at position 0.
+    """
+    attention, place = block.original(site), block.sites[site].place
+    key, value = (block.beside(site, f"{place}.{name}") for name in ("key", "value"))
+    if key is None or value is None:
+        raise AssertionError(f"the catalog offers no {site} without keys and values")
+    paths = [block.backbone.module_path(s, block.number) for s in (key, value)]
+
+    def project(x_PD: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = {path: block.model.get_submodule(path)(x_PD[None])[0] for path in set(paths)}
+        keys_PI, values_PO = (
+            outputs[path][:, (s.start or 0) : (s.start or 0) + s.outputs]
+            for path, s in zip(paths, (key, value), strict=True)
+        )
+        return _normed(attention, keys_PI), values_PO
+
+    return project
+
+
+def _normed(attention: nn.Module, keys_PI: Tensor) -> Tensor:
+    # Qwen3 and Gemma 3 normalise the keys of every head.
+    norm = dict(attention.named_children()).get("k_norm")
+    if norm is None:
+        return keys_PI
+    by_head = keys_PI.view(len(keys_PI), -1, norm.get_parameter("weight").numel())
+    normed: Tensor = norm(by_head)
+    return normed.flatten(-2)
+
+
+def attend(  # noqa: PLR0917  # transformers' attention interface
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    is_causal: bool | None = None,
+    position_bias: Tensor | None = None,
+    softcap: float | None = None,
+    **_kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attend over the sequence and over what methods have given the module.
+
+    Follows transformers' attention interface: ``(batch, heads, tokens, width)`` in,
+    ``(batch, tokens, heads, width)`` out, no weights. Without a mask a causal module hides what
+    comes later, as in transformers' own ``sdpa``. Sliding windows are part of the mask.
+    """
+    causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
+    causal = causal and attention_mask is None and query.shape[2] > 1
+    mask = attention_mask
+    if position_bias is not None:
+        mask, causal = _biased(position_bias, mask, query.shape[2], causal=causal), False
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    extras = [child() for name, child in module.named_children() if name.startswith(_CHILD)]
+    prefix, gate = _joined([extra for extra in extras if extra.apart is None], query)
+    out = prefix_attention(
+        query, key, value, prefix, mask, scale, dropout,
+        causal=causal, softcap=softcap, gate_BTP=gate,
+    )  # fmt: skip
+    for extra in extras:
+        if extra.apart is not None:
+            nothing = key[:, :, :0], value[:, :, :0]
+            own = extra.keys, extra.values
+            alone = prefix_attention(query, *nothing, own, None, scale, softcap=softcap)
+            out = out + extra.apart.to(out.dtype) * alone
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _joined(
+    extras: list[Extra], query: Tensor
+) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
+    """Put one after another what shares the softmax with the sequence, and its gates."""
+    if not extras:
+        return None, None
+    keys = torch.cat([extra.keys for extra in extras])
+    values = torch.cat([extra.values for extra in extras])
+    if all(extra.gate is None for extra in extras):
+        return (keys, values), None
+    gates = [
+        query.new_ones(len(query), query.shape[2], len(extra.keys))
+        if extra.gate is None
+        else extra.gate.to(query.dtype)
+        for extra in extras
+    ]
+    return (keys, values), torch.cat(gates, dim=-1)
+
+
+def _biased(bias: Tensor, mask: Tensor | None, queries: int, *, causal: bool) -> Tensor:
+    """Add what a mask hides to a bias on the scores (T5)."""
+    if causal:
+        bias = with_past_only(bias, queries, bias.shape[-1], bias.device)
+    if mask is None:
+        return bias
+    if mask.dtype == torch.bool:
+        return torch.where(mask, bias, torch.finfo(bias.dtype).min)
+    return bias + mask
+
+
+AttentionInterface.register(ATTENTION, attend)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

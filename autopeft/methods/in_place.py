@@ -1,0 +1,37 @@
+"""Train copies of a frozen layer's own parameters in their place."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from autopeft.methods.places import Attached
+
+Chosen = tuple[str, nn.Module, str]
+"""The name under which a copy is kept, the layer, and the layer's parameter: weight or bias."""
+
+
+def in_place(chosen: Iterable[Chosen]) -> Attached:
+    """Replace parameters by copies of them that are trained, until they are put back.
+
+    Identity at initialisation, because training starts from the backbone's own values.
+    """
+    frozen = {name: (layer, which, layer.get_parameter(which)) for name, layer, which in chosen}
+    trained = {
+        name: nn.Parameter(original.detach().clone().float())
+        for name, (_, _, original) in frozen.items()
+    }
+    for name, (layer, which, _) in frozen.items():
+        setattr(layer, which, trained[name])
+
+    def undo() -> None:
+        for layer, which, original in frozen.values():
+            setattr(layer, which, original)
+
+    def merge() -> None:
+        with torch.no_grad():
+            for name, (_, _, original) in frozen.items():
+                original.copy_(trained[name])
+        undo()  # what lies around them merges into the backbone's own from here on
+
+    return Attached(parameters=trained, undo=undo, merge=merge)
