@@ -11,6 +11,7 @@ from autopeft.answer import Interval
 from autopeft.backbone import Backbone
 from autopeft.errors import PlanError
 from autopeft.records import from_json, to_json
+from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.study import Task, Where
@@ -84,7 +85,8 @@ class Plan:
 
         Raises:
             PlanError: The document breaks the schema, is of a newer version, or its table does
-                not have the shape or the number of parameters that it states.
+                not have the shape or the number of parameters that it states, or needs a method
+                that is not installed.
         """
         from jsonschema import Draft202012Validator
 
@@ -114,6 +116,11 @@ def _check_table(plan: Plan) -> None:
     if shape != (rows, {columns}):
         raise PlanError(
             f"the plan's table must have {rows} rows (blocks) of {columns} sizes (slots)"
+        )
+    if absent := [slot.method for slot in plan.slots if slot.method not in METHODS]:
+        raise PlanError(
+            f"there is no method {absent[0]!r} here: install the package that the plan's space "
+            "came with, or update autopeft"
         )
     if wrong := next(faults(plan.configuration, plan.slots), None):
         raise PlanError(f"the plan's table cannot be: {wrong}")

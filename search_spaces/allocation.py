@@ -136,7 +136,8 @@ def _affordable(units: list[Unit], slots: Sequence[Slot], left: int) -> list[tup
 
 def _largest(unit: Unit, slots: Sequence[Slot], share: int) -> int:
     """Find the largest size of a unit that costs no more than a share, which allows size 1."""
-    low, high = 1, unit.most(slots) or share
+    each = sum(slots[column].unit for column in unit.columns)
+    low, high = 1, max(1, min(unit.most(slots) or share, share // each))
     while low < high:
         middle = (low + high + 1) // 2
         if unit.cost(slots, middle) <= share:

@@ -91,9 +91,9 @@ class Counter:
         table: Numbers = np.zeros((len(genomes_NG), self._blocks * slots), dtype=np.int64)
         table[:, self._flat_P] = self.sizes_GK[self._gene_P, chosen_NP]
         for gene, choice, flat in self._rules:
-            off_N = genomes_NG[:, gene] == choice
-            if off_N.any():
-                table[np.ix_(off_N, flat)] = 0
+            rows = np.flatnonzero(genomes_NG[:, gene] == choice)
+            if len(rows):
+                table[rows[:, None], flat] = 0
         table_NBS = table.reshape(len(genomes_NG), self._blocks, slots)
         for earlier, later in self._clashes:
             table_NBS[:, :, later] *= table_NBS[:, :, earlier] == 0

@@ -85,9 +85,11 @@ def _inside(gene: Gene, control: Gene) -> bool:
     return set(gene.cells) <= set(control.cells)
 
 
-def active(gene: Gene, pattern: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Yield the cells of a gene that lie in its layer group."""
-    return (cell for cell in gene.cells if gene.part is None or pattern[cell[0]] == gene.part)
+def active(gene: Gene, pattern: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Return the cells of a gene that lie in its layer group."""
+    if gene.part is None:
+        return gene.cells
+    return tuple(cell for cell in gene.cells if pattern[cell[0]] == gene.part)
 
 
 def fit(gene: Gene, configuration: Configuration, pattern: tuple[int, ...]) -> int:

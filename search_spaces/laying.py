@@ -11,8 +11,9 @@ from autopeft.search_spaces.allocation import Allocation, Pattern, groups_of_row
 from autopeft.search_spaces.baselines import BASELINES, columns
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.search_spaces.configuration import Slot
+from autopeft.search_spaces.genes import Follower, Gene
 from autopeft.search_spaces.named import named_configuration
-from autopeft.search_spaces.space import Follower, Gene, SearchSpace
+from autopeft.search_spaces.space import SearchSpace
 from autopeft.search_spaces.written import Group, LayerGroups, OneOf
 
 Cells = tuple[tuple[int, int], ...]

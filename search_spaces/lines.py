@@ -161,7 +161,7 @@ def _value(loader: yaml.SafeLoader, node: yaml.Node, file: str, depth: int) -> V
     if isinstance(node, yaml.SequenceNode):
         return Value([_value(loader, n, file, depth + 1) for n in node.value], file, line)
     if not isinstance(node, yaml.MappingNode):
-        return Value(loader.construct_object(node), file, line)  # type: ignore[no-untyped-call]
+        return Value(loader.construct_object(node), file, line)
     found: dict[str, Value] = {}
     for key, value in node.value:
         name, here = str(key.value), key.start_mark.line + 1

@@ -72,10 +72,11 @@ class Sampler:
         """Lower random genes to a random smaller choice until the ceiling is kept.
 
         A genome that fits is returned as it is; picks and layer groups stay as they are. The result
-        may be empty, or over the ceiling where its genes cannot be absent. Choosing a gene uniformly
-        among those that can still be lowered, again and again, is the same as giving every gene a
-        clock with exponential waiting times: so all steps are drawn at once and put in order, and
-        the first step after which the ceiling is kept is looked up.
+        may be empty, or over the ceiling where its genes cannot be absent.
+
+        Choosing a gene uniformly among those that can still be lowered, again and again, is the
+        same as giving every gene a clock with exponential waiting times: so all steps are drawn at
+        once and put in order, and the first after which the ceiling is kept is looked up.
         """
         start = np.array(genome, dtype=np.int64)
         over = self._counter.count(genome) - self._ceiling
@@ -154,5 +155,5 @@ def _rivals(space: SearchSpace) -> Iterator[tuple[int, int, int, int]]:
         for block in range(space.blocks):
             one, other = by_cell.get((block, earlier)), by_cell.get((block, later))
             if one is not None and other is not None:
-                names = (methods.index(space.slots[c].method) for c in (earlier, later))
-                yield (one, other, *names)
+                first, second = (methods.index(space.slots[c].method) for c in (earlier, later))
+                yield one, other, first, second

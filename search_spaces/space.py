@@ -68,12 +68,13 @@ class SearchSpace:
         table = [[0] * len(self.slots) for _ in range(self.blocks)]
         pattern = self._pattern(genome)
         for gene, choice in zip(self.genes, genome, strict=True):
-            if gene.role == "size":
+            if gene.role == "size" and (size := gene.choices[choice]):
                 for block, column in active(gene, pattern):
-                    table[block][column] = gene.choices[choice]
+                    table[block][column] = size
         for gene, choice in zip(self.genes, genome, strict=True):
-            for block, column in gene.off(choice):
-                table[block][column] = 0
+            if gene.role != "size":
+                for block, column in gene.off(choice):
+                    table[block][column] = 0
         self._settle(table)
         if self.ceiling is not None:
             self._fill(table, genome, pattern, self.ceiling)

@@ -131,7 +131,8 @@ _EXTRA: dict[str, dict[str, Any]] = {
         "position_biased_input": False,
     },
     "modernbert": {"cls_token_id": 2, "sep_token_id": 3},
-    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    # no ReLU: a unit that no token wakes would get no gradient
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32, "activation_function": "gelu"},
     "phi3": {"num_key_value_heads": 2},
     **dict.fromkeys(
         ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"), _SHARED_KEYS

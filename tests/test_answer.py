@@ -88,6 +88,17 @@ def test_a_score_of_one_seed_is_said_to_be_one():
     assert "0.880 to 0.940, its own seed) with" in alone.sentence()
 
 
+def test_a_log_likelihood_is_said_as_a_perplexity_too():
+    """The perplexity of -2 nats a token is e squared."""
+    searched = replace(SEARCHED, score=Interval(mean=-2.0, low=-2.1, high=-1.9))
+    answer = replace(ANSWER, metric="log_likelihood", searched=searched)
+
+    assert (
+        "log_likelihood -2.000 (95% interval -2.100 to -1.900, 3 fresh seeds, perplexity 7.389)"
+        in (answer.sentence())
+    )
+
+
 def test_an_answer_that_chose_no_finalist_is_our_own_mistake():
     with pytest.raises(ValueError, match="the chosen trial is no finalist"):
         _ = replace(ANSWER, chosen=3).finalist

@@ -51,10 +51,10 @@ def nav(entries=None):
             yield from [target] if isinstance(target, str) else nav(target)
 
 
-@pytest.mark.parametrize(("page", "line"), command_lines())
+@pytest.mark.parametrize(("page", "line"), list(command_lines()))
 def test_a_command_line_is_understood(page, line):
     """The command takes every option and as many arguments as the line gives it."""
-    words = shlex.split(line, comments=True)[1:]
+    words = shlex.split(re.split(r" [>|] ", line)[0], comments=True)[1:]
     command, name = PROGRAM, "autopeft"
     while hasattr(command, "commands") and words and words[0] in command.commands:
         name, *words = words

@@ -123,3 +123,12 @@ def test_a_document_that_only_the_schema_takes_for_a_plan_is_refused_too(monkeyp
         PlanError, match=r"this is no plan: at seed: Input should be a valid integer"
     ):
         Plan.from_json(edited("seed", "seven"))
+
+
+def test_a_plan_with_a_method_that_is_not_installed_is_refused():
+    slots = [slot | {"method": "of_a_plug_in"} for slot in DOCUMENT["slots"]]
+
+    with pytest.raises(
+        PlanError, match="there is no method 'of_a_plug_in' here: install the package that"
+    ):
+        Plan.from_json(edited("slots", slots))

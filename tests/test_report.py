@@ -124,5 +124,5 @@ def test_a_space_too_large_for_a_float_is_reported():
     study = replace(STUDY, backbone=deep, space=read_space("unified").on(deep))
 
     assert study.space.size > 10**308
-    page = report(study, (), ANSWER, a_plan(study))
+    page = report(study, (), ANSWER, a_plan())
     assert f"unified, {Decimal(study.space.size):.3g} configurations" in page

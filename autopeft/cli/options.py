@@ -54,9 +54,7 @@ HeadOption = Annotated[
 ]
 LossOption = Annotated[
     LossOn | None,
-    typer.Option(
-        "--loss", help="What of prompt and completion is learned. [default: completion]"
-    ),
+    typer.Option("--loss", help="What of prompt and completion is learned. [default: completion]"),
 ]
 BudgetOption = Annotated[
     str | None,

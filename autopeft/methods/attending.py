@@ -9,7 +9,6 @@ backbone's own and hold for its tokens; what is learned is seen by every query, 
 Axes: B batch, T queries, P learned positions, I width of all keys, O width of all values.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
+from autopeft.errors import BackboneError
 from autopeft.kernels.prefix_attention.eager import prefix_attention
 from autopeft.kernels.prefix_attention.naive import with_past_only
 from autopeft.methods.places import Block, Undo
@@ -50,39 +50,6 @@ def give(block: Block, site: str, method: str, extra: nn.Module) -> Undo:
     return lambda: delattr(attention, name)
 
 
-def projections(block: Block, site: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Return what makes keys and values of vectors as the attention module at a site does.
-
-    It goes through what is at the block's key and value sites when it is called, whatever other
-    methods have put there. Rotary positions stay away: that is the rotation at position 0.
-    """
-    attention, place = block.original(site), block.sites[site].place
-    key, value = (block.beside(site, f"{place}.{name}") for name in ("key", "value"))
-    if key is None or value is None:
-        raise AssertionError(f"the catalog offers no {site} without keys and values")
-    paths = [block.backbone.module_path(s, block.number) for s in (key, value)]
-
-    def project(x_PD: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = {path: block.model.get_submodule(path)(x_PD[None])[0] for path in set(paths)}
-        keys_PI, values_PO = (
-            outputs[path][:, (s.start or 0) : (s.start or 0) + s.outputs]
-            for path, s in zip(paths, (key, value), strict=True)
-        )
-        return _normed(attention, keys_PI), values_PO
-
-    return project
-
-
-def _normed(attention: nn.Module, keys_PI: Tensor) -> Tensor:
-    # Qwen3 and Gemma 3 normalise the keys of every head.
-    norm = dict(attention.named_children()).get("k_norm")
-    if norm is None:
-        return keys_PI
-    by_head = keys_PI.view(len(keys_PI), -1, norm.get_parameter("weight").numel())
-    normed: Tensor = norm(by_head)
-    return normed.flatten(-2)
-
-
 def attend(  # noqa: PLR0917  # transformers' attention interface
     module: nn.Module,
     query: Tensor,
@@ -94,6 +61,7 @@ def attend(  # noqa: PLR0917  # transformers' attention interface
     is_causal: bool | None = None,
     position_bias: Tensor | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attend over the sequence and over what methods have given the module.
@@ -101,7 +69,15 @@ def attend(  # noqa: PLR0917  # transformers' attention interface
     Follows transformers' attention interface: ``(batch, heads, tokens, width)`` in,
     ``(batch, tokens, heads, width)`` out, no weights. Without a mask a causal module hides what
     comes later, as in transformers' own ``sdpa``. Sliding windows are part of the mask.
+
+    Raises:
+        BackboneError: The module has attention sinks.
     """
+    if s_aux is not None:
+        raise BackboneError(
+            f"{type(module).__name__} has attention sinks, which autopeft does not know: take a "
+            "model without them"
+        )
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
     causal = causal and attention_mask is None and query.shape[2] > 1
     mask = attention_mask

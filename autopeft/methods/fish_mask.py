@@ -3,7 +3,7 @@
     y = x (W + Δ)ᵀ + b        Δ: zero but where the empirical Fisher information of W is largest
 
 The Fisher information of an element is the mean over training examples of the squared gradient of
-the log likelihood (equation 6). The paper takes the largest of the whole model; here each matrix
+the log likelihood. The paper takes the largest of the whole model; here each matrix
 has its own share.
 
 The mask follows from data, so it is chosen when the task model stands (``training/fisher.py``),

@@ -85,6 +85,9 @@ class Injection:
             slot = self._unmergeable[0]
             raise PlanError(f"{slot.name} cannot be merged: {METHODS[slot.method].merge}")
         for attached in self._attached:
+            if attached.before_merge:
+                attached.before_merge()
+        for attached in self._attached:
             if attached.merge:
                 attached.merge()
 

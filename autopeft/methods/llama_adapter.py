@@ -9,40 +9,36 @@ makes no difference where that has no bias. Count: length · width + 1. Cannot b
 adapts the topmost blocks: which blocks it is, the configuration says.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from autopeft.methods.attending import Extra, give, projections
+from autopeft.methods.attending import Extra
 from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.prompt_keys import Prompt, give_prompt, projections, width_of
 
 
 class GatedPrompt(nn.Module):
     """Learned vectors with a gate that is zero at first."""
 
-    def __init__(
-        self,
-        length: int,
-        width: int,
-        project: Callable[[Tensor], tuple[Tensor, Tensor]],
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, prompt: Prompt) -> None:
         super().__init__()
-        self.vectors = nn.Parameter(torch.randn(length, width, generator=generator))
+        self.prompt = prompt
         self.gate = nn.Parameter(torch.zeros(1))
-        self._project = project
 
     def forward(self) -> Extra:
         """Return what attention looks at."""
-        keys_PI, values_PO = self._project(self.vectors)
-        return Extra(keys=keys_PI, values=values_PO, apart=self.gate)
+        extra: Extra = self.prompt()
+        return replace(extra, apart=self.gate)
 
 
 def attach(block: Block, site: str, making: Making) -> Attached:
     """Let a block's attention see ``size`` learned vectors through a gate."""
-    width = block.backbone.stack_of(block.number).width
-    prompt = GatedPrompt(making.size, width, projections(block, site), making.generator)
+    vectors_PD = torch.randn(making.size, width_of(block), generator=making.generator)
+    prompt = Prompt(vectors_PD, projections(block, site))
+    gated = GatedPrompt(prompt)
     return Attached(
-        parameters=dict(prompt.named_parameters()), undo=give(block, site, "llama_adapter", prompt)
+        parameters={"vectors": prompt.vectors, "gate": gated.gate},
+        undo=give_prompt(block, site, "llama_adapter", prompt, gated),
     )

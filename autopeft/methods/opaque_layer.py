@@ -83,10 +83,12 @@ def attach_layer(block: Block, site: str, making: Making, wanted: Wanted) -> Att
         for name, parameter in layer.named_parameters()
         if parameter.requires_grad
     }
+    summed: list[Tensor] = []
     return Attached(
         parameters=trained,
         undo=beside(block, site, change),
-        merge=lambda: _merge(block, site, change, bias=wanted.bias),
+        before_merge=lambda: summed.extend(_as_weight_and_bias(change, block.sites[site].inputs)),
+        merge=lambda: _merge(block, site, *summed, bias=wanted.bias),
     )
 
 
@@ -132,17 +134,22 @@ def _drawing_from(generator: torch.Generator) -> Iterator[None]:
         yield
 
 
-def _merge(block: Block, site: str, change: Change, *, bias: bool) -> None:
-    """Add to the weight what the layer makes of the unit vectors, and to the bias what of zero."""
-    place = block.sites[site]
-    weight_OI = weight_of(block, site)
+def _as_weight_and_bias(change: Change, inputs: int) -> tuple[Tensor, Tensor]:
+    """Return what a change makes of the unit vectors, as a matrix, and of zero."""
     training = change.training
     change.eval()
+    device = next(change.parameters()).device
     with torch.no_grad():
-        units_II = torch.eye(place.inputs, device=weight_OI.device)
-        zero_O = change(torch.zeros_like(units_II[:1]))[0]
-        weight_OI += (change(units_II) - zero_O).T.to(weight_OI.dtype)
+        zero_O = change(torch.zeros(1, inputs, device=device))[0]
+        units_IO = change(torch.eye(inputs, device=device)) - zero_O
+    change.train(training)
+    return units_IO.T, zero_O
+
+
+def _merge(block: Block, site: str, added_OI: Tensor, added_O: Tensor, *, bias: bool) -> None:
+    with torch.no_grad():
+        weight_OI = weight_of(block, site)
+        weight_OI += added_OI.to(weight_OI.dtype)
         bias_O = bias_of(block, site) if bias else None
         if bias_O is not None:
-            bias_O += zero_O.to(bias_O.dtype)
-    change.train(training)
+            bias_O += added_O.to(bias_O.dtype)

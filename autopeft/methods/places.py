@@ -30,9 +30,11 @@ class Attached:
     ``parameters`` are trained and kept, by name. ``scaffold`` are trained too, but fall away when
     training ends (the network that a prefix is computed with). ``undo`` takes everything out again;
     ``merge``, where the method has one, adds what was learned to the backbone's own weights, after
-    which ``undo`` leaves the merged weights behind. ``penalty`` is added to the loss of every step,
-    and ``stepped`` is called after each with the steps done and those of the whole recipe.
-    ``fixed`` is kept with the parameters but not trained, and ``choice`` decides it by the data.
+    which ``undo`` leaves the merged weights behind. ``before_merge`` is called of all before any is
+    merged: what depends on the frozen weights is worked out while they still are. ``penalty`` is
+    added to the loss of every step, and ``stepped`` is called after each with the steps done and
+    those of the whole recipe. ``fixed`` is kept with the parameters but not trained, and ``choice``
+    decides it by the data.
 
     A scaffold that computes the parameters comes with two functions: ``settle`` writes into them
     what it makes of them now, and ``dismantle`` lets them stand for themselves from then on.
@@ -41,6 +43,7 @@ class Attached:
     parameters: dict[str, nn.Parameter]
     undo: Undo
     merge: Callable[[], None] | None = None
+    before_merge: Callable[[], None] | None = None
     scaffold: dict[str, nn.Parameter] = field(default_factory=dict)
     penalty: Callable[[], torch.Tensor] | None = None
     stepped: Callable[[int, int], None] | None = None

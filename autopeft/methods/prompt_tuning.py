@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.prompt_keys import uniform
 from autopeft.methods.prompting import in_front, word_vectors
 
 
@@ -42,6 +43,4 @@ def drawn(block: Block, site: str, length: int, generator: torch.Generator) -> T
     words = word_vectors(block, site)
     if words is not None:
         return words[torch.randint(len(words), (length,), generator=generator)].float()
-    width = block.sites[site].outputs
-    spread: float = (3 / width) ** 0.5  # that of VPT, for 16 x 16 patches of width 768
-    return spread * (2 * torch.rand(length, width, generator=generator) - 1)
+    return uniform(length, block.sites[site].outputs, generator)

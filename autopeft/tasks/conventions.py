@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from autopeft.errors import DataError, OptionError
 from autopeft.study import Columns, TaskKind
-from autopeft.tasks.columns import LABELS, SPLITS, TEXTS, find_split
+from autopeft.tasks.columns import LABELS, TEXTS, find_split
 from autopeft.tasks.images import IMAGE
 from autopeft.tasks.table import Table
 

@@ -83,9 +83,7 @@ def read_task(
     )
 
 
-def load_parts(
-    task: Task, files: DataFiles, names: Sequence[PartName]
-) -> dict[PartName, Part]:
+def load_parts(task: Task, files: DataFiles, names: Sequence[PartName]) -> dict[PartName, Part]:
     """Load the parts that are named, and no others, in the same order every time.
 
     Raises:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autopeft.backbone import Backbone
-from autopeft.methods.inject import injected
 from autopeft.methods.attending import ATTENTION
+from autopeft.methods.inject import injected
 from autopeft.search_spaces.baselines import BASELINES, fill
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.study import Task, Where
@@ -155,9 +155,7 @@ def _tuned(  # noqa: PLR0917  # what is trained, and on what
         yield model_for(task, whole, train, generator)
 
 
-def _seconds(
-    model: TaskModel, train: Examples, rows: NDArray[np.int64], recipe: Recipe
-) -> float:
+def _seconds(model: TaskModel, train: Examples, rows: NDArray[np.int64], recipe: Recipe) -> float:
     times = []
     for _ in range(_REPEATS):
         began = time.perf_counter()

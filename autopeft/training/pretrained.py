@@ -6,15 +6,17 @@ from autopeft.errors import BackboneError
 from autopeft.study import TaskKind
 from autopeft.training.memory import is_out_of_memory
 from autopeft.training.model_files import ModelFiles, first_line
+from autopeft.training.shape import asks_for_attention
 
 # Their first token has the position after the number of the padding token.
 _POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert"}
 
 
 def load_backbone(files: ModelFiles, kind: TaskKind | None = None) -> Any:
-    """Load the weights in single precision, all frozen, with autopeft's attention.
+    """Load the weights in single precision, all frozen, with autopeft's attention where it fits.
 
-    For language models their own head comes with them; sites lie in ``base_model``. What is raised for a lack of memory passes unchanged: the model is not to blame for it.
+    For language models their own head comes with them; sites lie in ``base_model``. What is raised
+    for a lack of memory passes unchanged: the model is not to blame for it.
 
     Raises:
         BackboneError: The weights cannot be read, are not all there or do not fit the
@@ -27,12 +29,13 @@ def load_backbone(files: ModelFiles, kind: TaskKind | None = None) -> Any:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    attention = ATTENTION if asks_for_attention(files) else "eager"
     try:
         model, report = auto_class(kind).from_pretrained(
             files.path,
             output_loading_info=True,
             dtype=torch.float32,
-            attn_implementation=ATTENTION,
+            attn_implementation=attention,
             local_files_only=True,
             trust_remote_code=False,
         )
@@ -139,9 +142,7 @@ def load_processor(files: ModelFiles) -> Any:
         )
     try:
         # Other forms scale pixels a little differently, and need torchvision.
-        return AutoImageProcessor.from_pretrained(
-            files.path, local_files_only=True, backend="pil"
-        )
+        return AutoImageProcessor.from_pretrained(files.path, local_files_only=True, backend="pil")
     except Exception as error:
         raise BackboneError(
             f"cannot load the image processor of {files.reference!r}: {first_line(error)}"

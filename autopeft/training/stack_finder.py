@@ -9,6 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from autopeft.architectures.reading import SitePlace, StackPlace
 from autopeft.backbone import NormPlace, SiteKind
+from autopeft.training.interface import asks_transformers
 from autopeft.training.tracing import Call
 from autopeft.training.widths import Widths, widths_of
 
@@ -135,11 +136,10 @@ class StackFinder:
             raise UnclearError(f"nothing follows {attention.parent} that closes attention")
         for role, call in attention.parts.items():
             self._add(f"{place}.{role}", "linear", call.path)
-        if "qkv" in attention.parts:
-            _check_fused(attention.parts["qkv"], later[0])
+        _check_attention(attention.parts, later[0])
         attention.parts["output"] = later[0]
         self._add(f"{place}.output", "linear", later[0].path)
-        if _asks_transformers(self._model.get_submodule(attention.parent)):
+        if asks_transformers(self._model.get_submodule(attention.parent)):
             self._add(place, "attention", attention.parent)
 
     def _add_ffn(self, attentions: list[_Attention]) -> list[Call]:
@@ -246,18 +246,19 @@ class StackFinder:
 
     def _heads(self) -> str:
         special = f"{self._name()}_attention_heads"
-        heads = special if hasattr(self._config, special) else "num_attention_heads"
-        if not hasattr(self._config, heads):
-            raise UnclearError(f"its config.json does not say {heads}")
-        return heads
+        return special if hasattr(self._config, special) else "num_attention_heads"
 
 
-def _check_fused(whole: Call, output: Call) -> None:
-    """Refuse a fused matrix that cannot hold queries and as many keys as values."""
-    one, other = _widths(whole), _widths(output)
-    if 0 < one.outputs - other.inputs <= 2 * other.inputs:
+def _check_attention(parts: dict[str, Call], output: Call) -> None:
+    """Refuse what attention cannot be: it ends as wide as it begins, keys as wide as values."""
+    first = parts.get("qkv") or parts["query"]
+    one, other = _widths(first), _widths(output)
+    closes = one.inputs == other.outputs
+    if closes and ("qkv" not in parts or 0 < one.outputs - other.inputs <= 2 * other.inputs):
         return
-    raise UnclearError(f"{whole.path} ({one}) does not fit {output.path} ({other})")
+    raise UnclearError(
+        f"{first.path} ({one}) and {output.path} ({other}) do not fit together as attention"
+    )
 
 
 def _is_position(call: Call) -> bool:
@@ -267,11 +268,6 @@ def _is_position(call: Call) -> bool:
 
 def _is_norm(module: nn.Module) -> bool:
     return not list(module.children()) and "norm" in type(module).__name__.lower()
-
-
-def _asks_transformers(attention: nn.Module) -> bool:
-    """Tell whether a module calls the attention function that is registered with transformers."""
-    return "ALL_ATTENTION_FUNCTIONS" in type(attention).forward.__code__.co_names
 
 
 def role_of(path: str) -> str | None:

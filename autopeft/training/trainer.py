@@ -19,6 +19,7 @@ from autopeft.tasks.metrics import METRICS
 from autopeft.tasks.reading import load_parts
 from autopeft.tasks.splits import PartName
 from autopeft.training.batches import Examples
+from autopeft.training.fisher import choose_masks
 from autopeft.training.heads.choice import encode_part, model_for
 from autopeft.training.heads.model import TaskModel
 from autopeft.training.loop import dropout, fit, predict, steps_of
@@ -94,6 +95,7 @@ class Trainer:
                 recipe.scales,
                 generator,
                 recipe.rank_scaling,
+                recipe.gate_mean,
             ) as injection,
         ):
             model = model_for(self._task, self._whole, self.parts["train"], generator)
@@ -113,6 +115,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # for dropout, which takes no generator
             injection = tuned.injection
+            choose_masks(tuned.model, injection, train, seed)
             for step in fit(
                 tuned.model, train, tuned.recipe, injection.by_method(),
                 steps=steps, rng=rng, penalty=injection.penalty, stepped=injection.stepped,

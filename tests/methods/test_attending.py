@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
+from autopeft.errors import BackboneError
 from autopeft.methods.attending import ATTENTION
 from autopeft.training.loop import dropout
 from tests.methods.giving import given, state_of
@@ -134,6 +135,19 @@ def test_several_methods_may_look_at_one_module(tmp_path, family):
 
     torch.testing.assert_close(without, alone, rtol=1e-5, atol=1e-5)
     assert (together - alone).abs().max() > 1e-3
+
+
+def test_attention_with_sinks_is_refused():
+    """Rather than computed without them."""
+    config = AutoConfig.for_model(
+        "gpt_oss", vocab_size=24, hidden_size=32, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, intermediate_size=16, num_local_experts=2,
+        num_experts_per_tok=1, pad_token_id=0,
+    )  # fmt: skip
+    model = AutoModel.from_config(config, attn_implementation=ATTENTION).eval()
+
+    with pytest.raises(BackboneError, match="GptOssAttention has attention sinks, which autopeft "):
+        model(input_ids=torch.ones(1, 3, dtype=torch.long))
 
 
 METHODS = ("prefix", "prefix_mlp", "prefix_gate", "deep_prompt", "llama_adapter")

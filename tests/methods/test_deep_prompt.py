@@ -99,17 +99,18 @@ def test_keys_and_values_are_made_as_the_block_makes_them(tmp_path, family):
 def test_the_prompts_go_through_what_adapts_the_projections(tmp_path, family):
     """LoRA on the values acts on them too, as it would on tokens, whichever came first."""
     small = tiny(tmp_path, family)
-    ids = {"input_ids": padded_inputs(family)["input_ids"][:1]}
     lora = {"lora_at_attention.value": 2}
     with given(small, deep_prompt_at_attention=2, **lora) as injection, torch.no_grad():
-        extra = small.model.get_submodule(
+        attention = small.model.get_submodule(
             small.backbone.module_path(small.backbone.site("attention"), 0)
-        ).get_submodule("autopeft_deep_prompt")
-        small.model(**ids)
-        adapted = extra().values
+        )
+        prompt = attention.get_submodule("autopeft_deep_prompt")
+        prompt.make(attention, ())
+        adapted = prompt().values
         for name, value in injection.state().items():
             if name.endswith("/up"):
                 value.zero_()
-        plain = extra().values
+        prompt.make(attention, ())
+        plain = prompt().values
 
     assert (adapted - plain).abs().max() > 1e-3

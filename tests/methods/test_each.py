@@ -15,6 +15,18 @@ from tests.models import SCALES, padded_inputs, some_families, table, tiny
 BLIND = ("attention.key", "cross.key")
 """A key bias moves all scores of a query alike, which softmax does not see."""
 
+IDLE = ("/boft_R", "/vblora_", "/pvera_lambda_d", "/glora_E")
+"""Unused diagonals, unchosen vectors, the spread of noise, a shift that a norm takes away."""
+
+
+def methods(wanted=lambda _method: True):
+    """Return methods as parameters; those of `peft` are tried by test_opaque in every run."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow if method.family == "opaque" else ())
+        for name, method in METHODS.items()
+        if wanted(method)
+    ]
+
 
 @pytest.fixture(scope="module", params=some_families())
 def small(request, tmp_path_factory):
@@ -72,7 +84,7 @@ def hidden(small, model=None):
         return (model or small.model)(**inputs).last_hidden_state
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_the_count_beforehand_is_what_is_trained_and_kept(small, method):
     with alone(small, method) as injection:
         trained = sum(p.numel() for p in small.model.parameters() if p.requires_grad)
@@ -82,15 +94,16 @@ def test_the_count_beforehand_is_what_is_trained_and_kept(small, method):
         assert trained - scaffold == injection.expected
 
 
-@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.identity])
+@pytest.mark.parametrize("method", methods(lambda method: method.identity))
 def test_a_fresh_module_leaves_the_output_as_it_was(small, method):
+    """To rounding: some take away what they add, at every site of the model."""
     before = hidden(small)
 
     with alone(small, method):
-        torch.testing.assert_close(hidden(small), before, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(hidden(small), before, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_what_is_trained_changes_the_output_and_gets_a_gradient(small, method):
     before = hidden(small)
     inputs = padded_inputs(small.backbone.architecture)
@@ -106,11 +119,11 @@ def test_what_is_trained_changes_the_output_and_gets_a_gradient(small, method):
         for name, parameter in injection.named().items():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
-            if not any(site in name for site in BLIND):
+            if not any(part in name for part in (*BLIND, *IDLE)):
                 assert parameter.grad.ne(0).all(), name
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_afterwards_the_model_is_what_it_was(small, method):
     modules = [(name, id(module)) for name, module in small.model.named_modules()]
     values = {name: value.clone() for name, value in small.model.state_dict().items()}
@@ -128,7 +141,7 @@ def test_afterwards_the_model_is_what_it_was(small, method):
     assert not any(parameter.requires_grad for parameter in small.model.parameters())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_what_is_saved_and_loaded_gives_the_same_output(small, method):
     """In a fresh injection that was made with another seed."""
     small.model.eval()
@@ -142,7 +155,7 @@ def test_what_is_saved_and_loaded_gives_the_same_output(small, method):
         torch.testing.assert_close(hidden(small), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.merges])
+@pytest.mark.parametrize("method", methods(lambda method: method.merges))
 def test_merged_weights_give_the_same_output(small, method):
     """To the rounding of single precision, which grows with the size of the activations."""
     model = deepcopy(small.model).eval()

@@ -10,7 +10,7 @@ from autopeft.search_spaces.catalog import slots_of
 from autopeft.search_spaces.configuration import Configuration
 from tests.builders import BERT_BASE
 from tests.methods.inside import hidden, inside, shake
-from tests.models import padded_inputs, tiny
+from tests.models import Bench, opinions, padded_inputs, save_tiny, tiny, write_rows
 
 LORA = {"lora@attention.query": 2, "lora@attention.value": 2}
 APL = {**LORA, "prefix@attention": 3, "serial_adapter@ffn.norm": 4}
@@ -114,6 +114,18 @@ def test_padding_does_not_open_a_gate_unless_it_is_to_count(tmp_path):
 
     assert difference["mask"] < 1e-4
     assert difference["all"] > 1e-3
+
+
+def test_a_recipe_tells_whether_padding_counts(tmp_path):
+    data = write_rows(tmp_path / "opinions.csv", opinions(40))
+    bench = Bench(save_tiny(tmp_path / "model"), data)
+    found = {}
+    for mean in ("mask", "all"):
+        with bench.tuned(APL | GATES, gate_mean=mean) as tuned:
+            shake(tuned.injection, spread=0.5)
+            _, found[mean] = tuned.predict(bench.trainer.parts["validation"])
+
+    assert found["mask"] != found["all"]
 
 
 def test_a_gate_begins_half_open():

@@ -52,3 +52,22 @@ def test_behind_a_closed_gate_it_changes_nothing(tmp_path, family):
         assert torch.equal(before, after)
         for name, parameter in injection.named().items():
             assert parameter.grad.ne(0).any() == name.endswith("gate")
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+def test_an_adapter_beside_the_attention_still_reads_the_tokens(tmp_path, family):
+    """GPT-2 makes queries and keys, also of prompts, with one matrix. The gate is closed here."""
+    small = tiny(tmp_path, family)
+    inputs = padded_inputs(family)
+    beside = {"parallel_adapter_at_attention": 2}
+    with given(small, llama_adapter_at_attention=LENGTH, **beside) as injection, torch.no_grad():
+        for name, value in injection.state().items():
+            if name.endswith("attention/gate"):
+                value.zero_()
+        found = small.model(**inputs).last_hidden_state
+        state = {n: v for n, v in state_of(injection).items() if "llama_adapter" not in n}
+    with given(small, **beside, seed=3) as injection, torch.no_grad():
+        injection.load(state)
+        expected = small.model(**inputs).last_hidden_state
+
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

@@ -200,6 +200,19 @@ def test_merged_weights_give_the_same_output(name, kind):
     torch.testing.assert_close(model(x), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_beside_lora_it_merges_what_it_makes_of_the_frozen_matrix(name, kind):
+    """Not of the matrix that LoRA has been merged into."""
+    model, backbone = Stacked(kind).eval(), backbone_of(kind)
+    x = inputs_of(model)
+    with inside(model, backbone, {name: most_of(name, backbone), "lora": 2}) as injection:
+        shake(injection)
+        expected = model(x)
+        injection.merge()
+
+    torch.testing.assert_close(model(x), expected, rtol=1e-3, atol=1e-3)
+
+
 CONFIGS = {
     "oft": peft.OFTConfig(oft_block_size=32),
     "boft": peft.BOFTConfig(boft_block_size=4),

@@ -124,7 +124,7 @@ LAYERED = "groups: [{slots: ['lora@*'], sizes: budget, tie: layer_groups}]"
         ("name: ours", r"own\.yaml, line 1: a space must have 'groups', a list of at least one"),
         ("groups: []", GROUPS),
         ("groups: lora", GROUPS),
-        ("groop: []", r"own\.yaml, line 1: unknown key 'groop' of a space; allowed are allocation,"),
+        ("groop: []", r"own\.yaml, line 1: unknown key 'groop' of a space; allowed are"),
         ("1: []", r"own\.yaml, line 1: unknown key '1' of a space; allowed are"),
         ("name: [a]\ngroups: [{slots: ['lora@*'], sizes: [1]}]", r"line 1: 'name' must be a text"),
         ("groups:\n  - lora", r"own\.yaml, line 2: a group must be a mapping with the keys depth,"),
@@ -197,8 +197,8 @@ ONE, OTHER = "  - {slots: [lora@ffn.input], sizes: [1]}", "  - {slots: ['prefix@
         (LAYERED, r"line 1: 'tie: layer_groups' needs layer groups: add such as"),
         (f"layer_groups: {{count: 4}}\ngroups:\n{ONE}",
          r"line 1: no group is tied to these layer groups: write 'tie: layer_groups'"),
-        ("layer_groups: {count: 4}\ngroups:\n"
-         "  - {slots: ['lora@*'], sizes: [1], tie: layer_groups, depth: [1/2]}",
+        (("layer_groups: {count: 4}\ngroups:\n"
+         "  - {slots: ['lora@*'], sizes: [1], tie: layer_groups, depth: [1/2]}"),
          r"line 3: 'depth' and 'tie: layer_groups' both say in which blocks the group is"),
         (f"allocation: [uniform]\ngroups:\n{ONE}",
          r"line 1: 'allocation' shares out a budget, but no group has 'sizes: budget'"),
@@ -206,11 +206,11 @@ ONE, OTHER = "  - {slots: [lora@ffn.input], sizes: [1]}", "  - {slots: ['prefix@
          r"line 5: 'one_of' needs the names of two groups or more"),
         (f"groups:\n{ONE}\n{OTHER}\none_of:\n  - {{groups: [group 1, group 3]}}",
          r"line 5: there is no group 'group 3': there are group 1, group 2"),
-        (f"groups:\n{ONE}\n{OTHER}\none_of:\n  - {{groups: [group 1, group 2]}}\n"
-         "  - {groups: [group 2, group 1], tie: none}",
+        ((f"groups:\n{ONE}\n{OTHER}\none_of:\n  - {{groups: [group 1, group 2]}}\n"
+         "  - {groups: [group 2, group 1], tie: none}"),
          r"line 6: the group 'group 2' is in 'one_of' at own\.yaml, line 5 already"),
-        (f"groups:\n{ONE}\n  - {{slots: ['gate@*'], follows: ['lora@*']}}\none_of:\n"
-         "  - {groups: [group 1, group 2]}",
+        ((f"groups:\n{ONE}\n  - {{slots: ['gate@*'], follows: ['lora@*']}}\none_of:\n"
+         "  - {groups: [group 1, group 2]}"),
          r"line 5: the group 'group 2' at own\.yaml, line 3 follows others and cannot be chosen"),
     ],
 )  # fmt: skip
@@ -253,7 +253,9 @@ def test_the_first_alternative_that_the_backbone_has_is_meant():
 
 def test_sizes_above_the_largest_that_a_slot_can_take_count_as_that_one():
     """LoRA on 8 inputs and 8 outputs has no use for more than rank 8."""
-    space = parse_space("groups: [{slots: [lora@attention.query], sizes: [0, 4, 16, 64]}]", "o.yaml")
+    space = parse_space(
+        "groups: [{slots: [lora@attention.query], sizes: [0, 4, 16, 64]}]", "o.yaml"
+    )
 
     assert space.on(TINY).genes[0].choices == (0, 4, 8)
 

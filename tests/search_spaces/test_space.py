@@ -188,7 +188,9 @@ def test_a_draw_is_never_empty_and_never_over_the_ceiling(space, seed, share):
 def test_a_draw_copes_with_the_tightest_ceilings(space, factor):
     ceiling = factor * space.smallest().parameters(space.slots)
 
-    drawn = [space.decode(Sampler(space, ceiling).draw(np.random.default_rng(seed))) for seed in range(3)]
+    drawn = [
+        space.decode(Sampler(space, ceiling).draw(np.random.default_rng(seed))) for seed in range(3)
+    ]
 
     assert all(0 < c.parameters(space.slots) <= ceiling for c in drawn)
 

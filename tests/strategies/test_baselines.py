@@ -155,3 +155,23 @@ def test_the_inner_strategy_is_told_of_everything():
     trials = drive(BaselinesFirst(a_study(), inner), 7)
 
     assert inner.told == trials
+
+
+def test_configurations_that_the_space_starts_from_follow_the_baselines():
+    """NOAH's three fit into 5% of MiniLM; LoRA and adapter of width 8 cost what they cost."""
+    study = a_study(backbone=MINI_LM, space=space_on(MINI_LM, "noah"), budget=Budget.parse("5%"))
+    slots = study.space.slots
+
+    first = [t.proposal for t in drive(BaselinesFirst(study, RandomStrategy(study)), 6)]
+
+    assert [p.label for p in first[3:]] == ["noah-vtab", "noah-lora-8", "noah-adapter-8"]
+    assert {p.purpose for p in first} == {Purpose.BASELINE}
+    assert first[4].configuration.parameters(slots) == 6 * 4 * 384 * 8
+
+
+def test_a_start_that_is_over_the_budget_is_left_out():
+    study = a_study(backbone=MINI_LM, space=space_on(MINI_LM, "noah"), budget=Budget.parse("50k"))
+
+    first = [t.proposal for t in drive(BaselinesFirst(study, RandomStrategy(study)), 4)]
+
+    assert [p.label for p in first] == ["plain LoRA", "serial adapter", "prefix", "noah-adapter-8"]

@@ -72,7 +72,9 @@ class TestSentences:
     def test_a_sentence_with_a_tag_too_few_is_named_with_its_row(self, tmp_path):
         rows = tagged(40)
         rows[6]["ner_tags"] = rows[6]["ner_tags"][:-1]
-        match = r"not have a tag for every word in row 7: 6 in column 'tokens', 5 in 'ner_tags'; cor"
+        match = (
+            r"not have a tag for every word in row 7: 6 in column 'tokens', 5 in 'ner_tags'; cor"
+        )
 
         with pytest.raises(DataError, match=match):
             read_task(write_json(tmp_path / "a.jsonl", rows), kind="tokens")

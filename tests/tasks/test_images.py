@@ -97,7 +97,7 @@ class TestFolders:
         table = read_folder(str(tmp_path / "data"))
 
         assert table.columns == {"label": ("bright",) * 3 + ("dark",) * 3}
-        assert [image.name for image in table.images["image"]][0].endswith("bright/001.png")
+        assert next(image.name for image in table.images["image"]).endswith("bright/001.png")
         assert table.rows == 6
 
     def test_folders_inside_of_parts_give_the_split(self, tmp_path):
@@ -123,7 +123,7 @@ class TestFolders:
             read_folder(str(tmp_path))
 
     def test_a_folder_that_is_not_there_is_refused(self, tmp_path):
-        with pytest.raises(DataError, match="there is no folder .*gone: check the path"):
+        with pytest.raises(DataError, match=r"there is no folder .*gone: check the path"):
             read_folder(str(tmp_path / "gone"))
 
 
@@ -156,7 +156,7 @@ class TestTables:
             path="a.parquet", columns={}, nested=("image",), images={"image": (None,)}, digest=""
         )
 
-        with pytest.raises(DataError, match="column 'image' of a.parquet is empty in row 1"):
+        with pytest.raises(DataError, match=r"column 'image' of a\.parquet is empty in row 1"):
             images_of(table, "image")
 
 

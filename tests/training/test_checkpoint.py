@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from autopeft.errors import OutputError, PlanError
 from autopeft.training import checkpoint
 from autopeft.trial import Fidelity
+from tests.kinds import bench_of, continued, save_model, write_json
 from tests.models import MANY, Bench, opinions, padded_inputs, save_tiny, write_rows
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +94,37 @@ def test_weights_of_another_head_are_refused_and_change_nothing(bench, saved, na
         assert torch.equal(scores(tuned), before)
 
 
+@pytest.mark.parametrize(("kind", "family"), [("causal_lm", "gpt2"), ("seq2seq", "t5")])
+def test_a_language_model_has_no_head_to_keep(tmp_path, kind, family):
+    """Its file holds the methods alone, and gives the same scores."""
+    data = write_json(tmp_path / "data.jsonl", continued(40))
+    bench = bench_of(save_model(tmp_path / "model", kind, family), data, kind)
+    sizes = {slot.name: 2 for slot in bench.slots if slot.name.startswith("lora@")}
+    validation = bench.trainer.parts["validation"]
+
+    with bench.tuned(sizes) as tuned:
+        list(bench.trainer.measure(tuned, 0, Fidelity()))
+        checkpoint.save(tuned, tmp_path / "adapter", "")
+        expected, _ = tuned.predict(validation)
+
+    assert not any(name.startswith("head/") for name in load_file(tmp_path / "adapter"))
+    with bench.tuned(sizes, seed=8) as tuned:
+        checkpoint.load(tuned, tmp_path / "adapter")
+        np.testing.assert_array_equal(tuned.predict(validation)[0], expected)
+
+
+def test_a_head_that_the_task_has_not_is_refused(tmp_path, saved):
+    """Weights that were trained to tell classes are none of a language model."""
+    data = write_json(tmp_path / "data.jsonl", continued(40))
+    bench = bench_of(save_model(tmp_path / "model", "causal_lm", "gpt2"), data, "causal_lm")
+
+    with (
+        bench.tuned({"lora@attention.query": 2}) as tuned,
+        pytest.raises(PlanError, match=r"holds no head for this task: it was trained for an"),
+    ):
+        checkpoint.load(tuned, saved[0])
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"not weights at all", None], ids=["empty", "text", "none"]
 )
@@ -140,6 +173,7 @@ import resource, sys
 from pathlib import Path
 from autopeft.errors import OutputError
 from autopeft.training import checkpoint
+from tests.kinds import bench_of, continued, save_model, write_json
 from tests.models import MANY, Bench, DataFiles
 
 model, data, file = sys.argv[1:]

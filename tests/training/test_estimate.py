@@ -4,11 +4,13 @@ import pytest
 
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.study import Where
+from autopeft.tasks.reading import read_task
 from autopeft.training.estimate import estimate
 from autopeft.training.model_files import find_model
 from autopeft.training.shape import read_backbone
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity
+from tests.kinds import continued, save_model, tagged, write_json, write_pictures
 from tests.models import (
     ENCODERS,
     MINILM,
@@ -44,6 +46,50 @@ def test_every_architecture_can_be_estimated(tmp_path, family, precision):
     assert found.seconds > 0
     assert 5 <= found.tokens <= 12
     assert found.memory > 4 * backbone.parameters
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "task"),
+    [
+        ("tokens", "bert", {}),
+        ("causal_lm", "gpt2", {}),
+        ("causal_lm", "llama", {"loss": "all"}),
+        ("causal_lm", "gemma2", {"text": "prompt"}),
+        ("seq2seq", "t5", {}),
+        ("seq2seq", "bart", {}),
+        ("image", "vit", {"head": "cls"}),
+        ("image", "dinov2", {}),
+    ],
+)
+def test_every_kind_of_task_can_be_estimated(tmp_path, kind, family, task):
+    if kind == "image":
+        data = write_pictures(tmp_path / "data", 40)
+    else:
+        rows = tagged(40) if kind == "tokens" else continued(40)
+        data = write_json(tmp_path / "data.jsonl", rows)
+    where = Where(model=str(save_model(tmp_path / "model", kind, family)), data=data)
+    backbone = read_backbone(find_model(where.model))
+
+    found = estimate(read_task(data, kind=kind, **task), backbone, where, recipe_of(epochs=3))
+
+    assert found.steps == 6
+    assert found.seconds > 0
+    assert found.memory > 4 * backbone.parameters
+
+
+def test_more_blocks_take_more_time_and_memory(tmp_path):
+    """What a second block adds is taken for every further one."""
+    data = write_rows(tmp_path / "data.csv", opinions(60))
+    found = []
+    for blocks in (2, 40):
+        model = save_tiny(tmp_path / str(blocks), num_hidden_layers=blocks)
+        backbone = read_backbone(find_model(str(model)))
+        where = Where(model=str(model), data=data)
+        found.append(estimate(task_of(data), backbone, where, recipe_of()))
+
+    weights = 4 * 38 * 12_000  # bytes, of 38 blocks with at least so many parameters
+    assert found[1].seconds > 3 * found[0].seconds
+    assert found[1].memory - found[0].memory > weights / 2
 
 
 def test_time_grows_with_the_epochs_and_memory_with_the_batch(real):

@@ -255,7 +255,7 @@ def test_a_penalty_is_added_to_the_loss_and_methods_are_told_each_step():
     assert model.own.item() > 0 > model.inner["lora"].item()
 
 
-def test_where_nothing_is_trained_there_is_no_step(small):
+def test_where_nothing_is_trained_there_is_no_step():
     model = SimpleNamespace(head=dict)
     steps = fit(model, part(), recipe_of(), {}, steps=3, rng=np.random.default_rng(0))
 

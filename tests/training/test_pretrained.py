@@ -18,7 +18,15 @@ from autopeft.training.pretrained import (
 )
 from autopeft.training.shape import read_backbone
 from tests.kinds import save_causal, save_model, save_translator
-from tests.models import ENCODERS, FAMILIES, MINILM, config_of, padded_inputs, save_tiny, save_weights
+from tests.models import (
+    ENCODERS,
+    FAMILIES,
+    MINILM,
+    config_of,
+    padded_inputs,
+    save_tiny,
+    save_weights,
+)
 
 
 @pytest.fixture
@@ -124,13 +132,12 @@ class TestShape:
         backbone, model = read_backbone(files), load_backbone(files)
 
         assert backbone.parameters == sum(p.numel() for p in model.parameters())
-        assert (backbone.blocks, backbone.width) == (2, 32)
+        assert backbone.width == 32
         for site in backbone.sites:
-            for block in range(2):
-                module = model.get_submodule(site.module_path(block))
-                if site.kind == "linear":
-                    assert module.weight.shape == (site.outputs, site.inputs)
-                assert site.kind == "attention" or site.bias == (module.bias is not None)
+            for block in range(*site.blocks):
+                module = model.get_submodule(backbone.module_path(site, block))
+                if site.kind == "linear" and site.start is None:
+                    assert sorted(module.weight.shape) == sorted((site.outputs, site.inputs))
 
     def test_it_is_read_without_the_weights(self, folder):
         """A file of the right name and nothing in it is enough."""
@@ -161,10 +168,10 @@ class TestShape:
 
         assert read_backbone(find_model(str(folder))).digest != before
 
-    def test_an_unknown_architecture_is_named_with_those_that_are_known(self, folder):
+    def test_an_unknown_architecture_that_is_not_understood_is_named(self, folder):
         rewrite(folder / "config.json", model_type="mamba")
 
-        with pytest.raises(BackboneError, match="for the architecture 'mamba': known are bert, ca"):
+        with pytest.raises(BackboneError, match="no architecture file names the model type 'mamba"):
             read_backbone(find_model(str(folder)))
 
     @pytest.mark.parametrize(
@@ -283,7 +290,6 @@ class TestLoading:
         with pytest.raises(BackboneError, match="has no padding token: set pad_token in its"):
             load_tokenizer(find_model(str(tmp_path)))
 
-
     def test_a_tokenizer_pads_with_its_end_token_where_it_has_no_other(self, tmp_path):
         """The attention mask hides it as well as any other."""
         tokenizer = load_tokenizer(find_model(str(save_causal(tmp_path))), "causal_lm")
@@ -304,7 +310,9 @@ class TestLoading:
             load_reader(files, "classification")
 
     def test_a_model_for_texts_has_no_image_processor(self, folder):
-        with pytest.raises(BackboneError, match=r"no image processor: .* preprocessor_config\.json"):
+        with pytest.raises(
+            BackboneError, match=r"no image processor: .* preprocessor_config\.json"
+        ):
             load_reader(find_model(str(folder)), "image")
 
     def test_a_broken_image_processor_is_named(self, tmp_path):

@@ -2,18 +2,20 @@
 
 from dataclasses import replace
 
+import jsonschema
 import numpy as np
 import pytest
 
 from autopeft.answer import Interval
 from autopeft.errors import OutputError, PlanError
 from autopeft.evaluators.finetune import FinetuneEvaluator
-from autopeft.plan import VERSION, Expected, Plan, Provenance
-from autopeft.records import digest
+from autopeft.plan import VERSION, Expected, Plan, Provenance, schema
+from autopeft.records import digest, to_json
 from autopeft.study import DataFiles, Where
 from autopeft.training import checkpoint
 from autopeft.training.production import Outcome, task_for, train
 from autopeft.training.trainer import Trainer
+from tests.kinds import continued, save_model, tagged, write_json, write_pictures
 from tests.models import (
     MANY,
     MINILM,
@@ -199,6 +201,30 @@ def test_the_plan_decides_how_the_data_is_read(plan, tmp_path):
 def test_a_place_that_cannot_be_written_is_named(plan, tmp_path):
     with pytest.raises(OutputError, match=r"cannot write .*adapter\.safetensors: .* another --out"):
         outcome_of(plan, plan.where, tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"),
+    [("tokens", "bert"), ("causal_lm", "gpt2"), ("seq2seq", "bart"), ("image", "vit")],
+)
+def test_plans_for_every_kind_of_task_keep_their_promise(tmp_path, kind, family):
+    if kind == "image":
+        data = write_pictures(tmp_path / "data", 40)
+    else:
+        rows = tagged(60) if kind == "tokens" else continued(60)
+        data = write_json(tmp_path / "data.jsonl", rows)
+    model = str(save_model(tmp_path / "model", kind, family))
+    named = {"kind": kind, "text": None, "label": None, "head": None}
+    study = study_on(model, data, recipe_of(learning_rates={"lora": 1e-2}), **named)
+    lora = [s.name for s in study.space.slots if s.method == "lora"][:4]
+    plan = plan_of(study, dict.fromkeys(lora, 2))
+
+    _, outcome = outcome_of(plan, plan.where, tmp_path)
+
+    jsonschema.validate(to_json(plan.task), schema()["properties"]["task"])
+    assert outcome.validation == outcome.promised
+    assert outcome.test.low <= outcome.test.mean <= outcome.test.high
+    assert outcome.test_examples == plan.task.examples[2]
 
 
 def test_a_plan_on_a_real_model_keeps_its_promise(tmp_path):

@@ -10,9 +10,11 @@ from autopeft.architectures.writing import write_architecture
 from autopeft.errors import BackboneError
 from autopeft.methods.inject import injected
 from autopeft.search_spaces.catalog import slots_of
+from autopeft.training.model_files import ModelFiles
+from autopeft.training.pretrained import load_backbone
 from autopeft.training.shape import read_shape, shape_of
 from autopeft.training.structure import analyse
-from tests.models import EVERY, SCALES, config_of, table
+from tests.models import EVERY, SCALES, config_of, padded_inputs, save_weights, seen, table
 
 SLICED = {"gpt2", "phi3", "modernbert"}
 COMMON = {
@@ -153,6 +155,21 @@ class TestUnknownFamilies:
             assert sum(p.numel() for p in trained) == injection.count()
             assert all(p.grad is not None and p.grad.ne(0).any() for p in trained)
 
+    @pytest.mark.parametrize("model_type", UNKNOWN)
+    def test_the_model_is_loaded_to_compute_what_it_did(self, model_type, tmp_path):
+        """Where a model attends by itself, masks made for our attention would mislead it."""
+        save_weights(AutoModel.from_config(unknown(model_type)), tmp_path)
+        files = ModelFiles(reference="tiny", path=tmp_path, model_type=model_type)
+        ours = load_backbone(files)
+        theirs = AutoModel.from_pretrained(tmp_path, attn_implementation="eager").eval()
+        inputs = padded_inputs(model_type)
+        inputs["input_ids"] %= COMMON["vocab_size"]
+        with torch.no_grad():
+            expected = seen(theirs(**inputs).last_hidden_state, inputs)
+            found = seen(ours(**inputs).last_hidden_state, inputs)
+
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
     def test_what_is_found_can_be_written_down_as_a_file(self):
         model = meta(unknown("mpnet"))
         found = analyse(model, "tiny")
@@ -176,7 +193,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("model_type", "changes", "message"),
         [
-            ("mamba", {}, "its config.json does not say num_attention_heads"),
+            (
+                "mamba",
+                {},
+                r"mixer.in_proj .* and .*mixer.x_proj .* do not fit together as attention",
+            ),
             ("xlnet", {}, r"XLNetLayer\) have no linear layers for query, key and value, but ff.*"),
             ("fnet", {}, r"the blocks in encoder.layer \(FNetLayer\) have no linear layers for q"),
             ("convnext", {}, r"ConvNextStage\) have no linear layers for query, key and value"),
@@ -213,6 +234,35 @@ class TestRefusals:
         ):
             analyse(model, "tiny")
 
+    def test_lists_of_blocks_without_names_of_their_own_are_refused(self):
+        class Pair(nn.Module):
+            config = config_of("bert")
+
+            def __init__(self):
+                super().__init__()
+                self.both = nn.ModuleDict({"a": meta(self.config), "b": meta(self.config)})
+
+            def forward(self, input_ids):
+                return self.both["a"](input_ids), self.both["b"](input_ids)
+
+        with pytest.raises(
+            BackboneError,
+            match=r"blocks \(both.a.encoder.layer, both.b.encoder.layer\) have no names of their",
+        ):
+            analyse(Pair(), "tiny")
+
+    def test_attention_that_nothing_closes_is_refused(self):
+        model = meta(unknown("mpnet"))
+        for layer in model.encoder.layer:
+            layer.attention.attn.o = nn.Identity()
+            layer.intermediate.dense, layer.output.dense = nn.Identity(), nn.Identity()
+
+        with pytest.raises(
+            BackboneError,
+            match=r"nothing follows encoder.layer.1.attention.attn that closes attention",
+        ):
+            analyse(model, "tiny")
+
     def test_a_fused_matrix_that_cannot_hold_three_parts_is_refused(self):
         model = meta(config_of("gpt2"))
         for block in model.h:
@@ -220,7 +270,8 @@ class TestRefusals:
 
         with pytest.raises(
             BackboneError,
-            match=r"h.1.attn.c_attn \(32 to 200 without bias\) does not fit h.1.attn.c_proj",
+            match=r"h.1.attn.c_attn \(32 to 200 without bias\) and h.1.attn.c_proj \(32 to 32 with "
+            r"bias\) do not fit together as attention",
         ):
             analyse(model, "tiny")
 

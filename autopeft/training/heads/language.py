@@ -189,7 +189,9 @@ class LanguageModel(nn.Module):
         labels_BT = batch.labels if self.whole.config.is_encoder_decoder else batch.labels[:, 1:]
         example_N = (labels_BT != IGNORED).nonzero()[:, 0]
         sums = [
-            torch.zeros(len(labels_BT), dtype=torch.float64).index_add(0, example_N, values.double())
+            torch.zeros(len(labels_BT), dtype=torch.float64).index_add(
+                0, example_N, values.double()
+            )
             for values in (likelihoods_N, torch.ones_like(likelihoods_N), likeliest_N)
         ]
         exact_B = (sums[1] == sums[2]) & (sums[1] > 0)

@@ -42,7 +42,7 @@ class TaskModel(Protocol):
     def head(self) -> dict[str, nn.Parameter]:
         """Return by name what is trained besides the methods; nothing where the head is frozen."""
 
-    def train(self, mode: bool = True) -> Any:  # noqa: FBT001, FBT002  # torch's own
+    def train(self, mode: bool = True) -> Any:  # torch's own
         """Switch to training."""
 
     def eval(self) -> Any:

@@ -85,9 +85,7 @@ def encode_sentences(tokenizer: Any, part: Sentences, max_length: int) -> Encode
     )
     return EncodedSentences(
         ids=tuple(map(tuple, encoded["input_ids"])),
-        words=tuple(
-            _placed(tags, encoded.word_ids(row)) for row, tags in enumerate(part.tags)
-        ),
+        words=tuple(_placed(tags, encoded.word_ids(row)) for row, tags in enumerate(part.tags)),
         truth=part.truth,
         padding=tokenizer.pad_token_id,
     )
@@ -129,7 +127,9 @@ class TokenModel(nn.Module):
         scores_BTC = self(batch.inputs)
         scored_BT = batch.labels != IGNORED
         best_BT = scores_BTC.argmax(-1).tolist()
-        rows = [self._counts(best_T, words) for best_T, words in zip(best_BT, batch.words, strict=True)]
+        rows = [
+            self._counts(best_T, words) for best_T, words in zip(best_BT, batch.words, strict=True)
+        ]
         return Judged(
             predictions=torch.tensor(rows, dtype=torch.int32),
             loss=_loss(scores_BTC, batch.labels),

@@ -17,7 +17,7 @@ from autopeft.training.model_files import find_model
 from autopeft.training.pretrained import load_processor
 from autopeft.trial import Fidelity
 from tests.kinds import bench_of
-from tests.models import VISION, save_tiny
+from tests.models import VISION, opinions, save_tiny, write_rows
 
 LORA = {"lora@attention.query": 4, "lora@attention.value": 4, "lora@ffn.input": 4}
 
@@ -114,3 +114,15 @@ def test_a_pooler_that_was_never_trained_is_refused(tmp_path):
 
     with pytest.raises(BackboneError, match="has no trained pooler: take the head 'mean' or 'cls'"):
         bench_of(save_tiny(tmp_path / "model", "dinov2"), data, "image", head="pooler")
+
+
+def test_a_model_of_two_towers_looks_with_one_and_reads_with_the_other(tmp_path):
+    """CLIP's towers have widths of their own, 24 for texts and 32 for images."""
+    model = save_tiny(tmp_path / "model", "clip")
+    texts = write_rows(tmp_path / "data.csv", opinions(40))
+    looking = bench_of(model, halves(tmp_path / "data", 40), "image")
+    reading = bench_of(model, texts, "classification", head="mean")
+    lora = {slot.name: 2 for slot in looking.slots if slot.name.startswith("lora@vision.")}
+
+    assert looking.run(lora).head_parameters == 2 * 33
+    assert reading.run({}).head_parameters == 2 * 25

@@ -114,9 +114,7 @@ class TestJudging:
 def test_padding_changes_no_score(tmp_path):
     """A short sentence alone, and beside a long one."""
     model = TokenModel(tiny(tmp_path, "bert").model, task(), torch.Generator().manual_seed(0))
-    part = Sentences(
-        words=(("good1",), ("bad2",) * 9), tags=((1,), (3,) * 9), entities=(1, 9)
-    )
+    part = Sentences(words=(("good1",), ("bad2",) * 9), tags=((1,), (3,) * 9), entities=(1, 9))
     data = encode_sentences(tokenizer_of("bert"), part, 16)
 
     with torch.no_grad():
