@@ -86,8 +86,8 @@ def search(kind: str, model: object, data: object, trials: int = 6, **options: o
     return (
         f"| {kind} | {Path(request.model).name.removeprefix('package:')} | {study.task.metric} | "
         f"{frozen(study):.4f} | {best.score:.4f} | "
-        f"{best.proposal.configuration.summary(study.space.slots)} | {len(ended)} ({failed} failed) "
-        f"| {seconds:.0f} s |"
+        f"{best.proposal.configuration.summary(study.space.slots)} | "
+        f"{len(ended)} ({failed} failed) | {seconds:.0f} s |"
     )
 
 

@@ -31,7 +31,8 @@ def boft(block: Block, site: str, making: Making) -> Attached:
 
     One butterfly factor with blocks of 4, or less where 4 does not divide I. Of a block's 16
     numbers the library uses the skew part, so the four on the diagonal are trained in vain; they
-    are counted. Count: I · block + O.
+    are counted. Where there is a CUDA compiler, the library compiles a kernel on first use, which
+    one factor does not need. Count: I · block + O.
     """
     options = {"boft_block_size": fixed.boft_block(block.sites[site])}
     return attach_layer(block, site, making, Wanted(kind="BOFT", options=options, only_adds=False))

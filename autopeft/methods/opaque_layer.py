@@ -9,9 +9,10 @@ away as everything else does. Each method sees the frozen matrix alone, not what
 Axes: N tokens of all examples, I inputs, O outputs of the site.
 """
 
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,10 +114,10 @@ def _built(frozen: nn.Linear, wanted: Wanted, making: Making) -> nn.Module:
     kind = PeftType(wanted.kind)
     model = nn.ModuleDict({_ONLY: frozen})
     config = PEFT_TYPE_TO_CONFIG_MAPPING[kind](target_modules=[_ONLY], **wanted.options)
-    with _drawing_from(making.generator), warnings.catch_warnings():
+    with _drawing_from(making.generator), warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         PEFT_TYPE_TO_TUNER_MAPPING[kind](model, config, _ADAPTER)
-    layer = model[_ONLY]
+    layer = model[_ONLY].to(frozen.weight.device)
     if wanted.shared:
         setattr(layer, wanted.shared, making.shared.setdefault("", getattr(layer, wanted.shared)))
     for parameter in layer.parameters():

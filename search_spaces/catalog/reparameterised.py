@@ -6,7 +6,7 @@ from dataclasses import replace
 from autopeft.backbone import Backbone, Site
 from autopeft.search_spaces.method import LINEARS, Cost, Method, Rates
 
-_WEIGHT = frozenset({"weight"})
+_WEIGHT: frozenset[Part] = frozenset({"weight"})
 
 
 def factors(width: int) -> tuple[int, int]:
@@ -81,7 +81,7 @@ def _method(
         cost=cost,
         attach=f"autopeft.methods.{name}:attach",
         scale=scale,
-        takes=_WEIGHT if takes else frozenset(),
+        takes=_WEIGHT if takes else NOTHING,
         adds=_WEIGHT,
         elastic=elastic,
         merges=True,

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from autopeft.answer import Answer, Finalist, Interval
-from autopeft.backbone import Backbone, Site
+from autopeft.backbone import Backbone, Site, Stack
 from autopeft.budget import Budget
 from autopeft.errors import StudyError
 from autopeft.plan import VERSION, Expected, Plan, Provenance
@@ -26,11 +26,12 @@ from autopeft.trial import Measurement, Proposal, Purpose, Recipe, Trial
 
 SLOT = Slot(method="lora", site="attention.query", blocks=(0, 100), unit=8)
 QUERY = Site(
-    name="attention.query", kind="linear", path="layer.{block}.q", inputs=4, outputs=4, bias=True
-)
+    place="attention.query", kind="linear", path="layer.{block}.q", blocks=(0, 2), inputs=4,
+    outputs=4, bias=True,
+)  # fmt: skip
 BACKBONE = Backbone(
-    name="tiny", architecture="bert", blocks=2, width=4, parameters=10_000, sites=(QUERY,),
-    digest="d" * 64,
+    name="tiny", architecture="bert", parameters=10_000, sites=(QUERY,), digest="d" * 64,
+    stacks=(Stack(name="", first=0, blocks=2, width=4, heads=1, norm="post"),),
 )  # fmt: skip
 TASK = Task(
     kind="classification", metric="accuracy", columns=Columns(text="text", label="label"),
