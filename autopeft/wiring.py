@@ -18,7 +18,7 @@ from autopeft.plan import NAMED, VERSION, Expected, Plan, Provenance
 from autopeft.ports import Evaluator, Executor, Store, Strategy
 from autopeft.search import search
 from autopeft.search_spaces.catalog import METHODS
-from autopeft.search_spaces.reading import read_space
+from autopeft.search_spaces.written.reading import read_space
 from autopeft.selection import answer as answer_of
 from autopeft.study import DataFiles, Head, Limits, LossOn, Metric, Study, Task, TaskKind, Where
 from autopeft.trial import Precision, Recipe, Trial
@@ -105,7 +105,7 @@ def plan_of(request: Request, name: str) -> Plan:
             or data cannot be used.
     """
     from autopeft.search_spaces.catalog import slots_of
-    from autopeft.search_spaces.named import named_configuration
+    from autopeft.search_spaces.written.named import named_configuration
     from autopeft.strategies.recipes import default_recipe
     from autopeft.training.model_files import default_head, find_model
     from autopeft.training.pretrained import check_kind

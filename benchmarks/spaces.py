@@ -12,10 +12,10 @@ import numpy as np
 
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.search_spaces.checking import faults
-from autopeft.search_spaces.named import named_configuration
-from autopeft.search_spaces.reading import read_space
 from autopeft.search_spaces.sampling import Sampler
 from autopeft.search_spaces.space import SearchSpace
+from autopeft.search_spaces.written.named import named_configuration
+from autopeft.search_spaces.written.reading import read_space
 from tests.builders import BERT_BASE, MINI_LM
 
 ROUNDS = 200

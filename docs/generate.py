@@ -10,7 +10,7 @@ from autopeft.cli.methods import COLUMNS, row, source_of
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.catalog.opaque import REFUSED
 from autopeft.search_spaces.method import Method
-from autopeft.search_spaces.reading import brought_spaces, known_spaces
+from autopeft.search_spaces.written.reading import brought_spaces, known_spaces
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"

@@ -1,4 +1,5 @@
 """What can be searched: methods and their costs, configurations, and spaces over them.
 
-Each YAML file beside this one is a published search space, or the union of all.
+`published` holds the spaces and `configurations` the named configurations that come along, as YAML;
+`written` reads such files and lays them over a backbone.
 """

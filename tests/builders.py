@@ -7,8 +7,8 @@ import numpy as np
 from autopeft.backbone import Backbone, Site, Stack
 from autopeft.budget import Budget
 from autopeft.search_spaces.configuration import Configuration
-from autopeft.search_spaces.reading import parse_space, read_space
 from autopeft.search_spaces.space import SearchSpace
+from autopeft.search_spaces.written.reading import parse_space, read_space
 from autopeft.study import Columns, DataFiles, Study, Task, Where
 from autopeft.trial import Measurement, Proposal, Recipe, Trial
 

@@ -25,7 +25,7 @@ from autopeft.backbone import Backbone
 from autopeft.budget import Budget
 from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.configuration import Configuration, Slot
-from autopeft.search_spaces.reading import read_space
+from autopeft.search_spaces.written.reading import read_space
 from autopeft.study import DataFiles, Study, Task, Where
 from autopeft.tasks.reading import read_task
 from autopeft.training.model_files import ModelFiles, find_model

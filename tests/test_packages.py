@@ -93,7 +93,8 @@ def test_a_built_wheel_holds_one_name_with_all_its_data(tmp_path):
 
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"autopeft"}
-    data = {"autopeft/py.typed", "autopeft/plan.schema.json", "autopeft/search_spaces/unified.yaml"}
+    published = "autopeft/search_spaces/published/unified.yaml"
+    data = {"autopeft/py.typed", "autopeft/plan.schema.json", published}
     assert data <= names
     for room in ROOMS:
         prefix = "" if room == "autopeft" else "autopeft/"

@@ -7,7 +7,7 @@ import pytest
 
 from autopeft.plan import VERSION, Expected, Plan, Provenance
 from autopeft.report import report
-from autopeft.search_spaces.reading import read_space
+from autopeft.search_spaces.written.reading import read_space
 from autopeft.selection import answer
 from autopeft.trial import Purpose, Trial
 from tests.builders import TASK, WHERE, a_proposal, a_study, a_trial, bert_shaped

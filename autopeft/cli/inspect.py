@@ -169,7 +169,7 @@ def _packaged() -> tuple[str, str, str]:
 
 def _plugins() -> list[tuple[str, str, str]]:
     from autopeft.search_spaces.catalog import PLUGINS
-    from autopeft.search_spaces.reading import brought_spaces
+    from autopeft.search_spaces.written.reading import brought_spaces
 
     spaces = brought_spaces()
     names = [*PLUGINS.methods, *(f"the space {space.name}" for space in spaces.spaces)]

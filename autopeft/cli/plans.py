@@ -136,7 +136,7 @@ def _named(name: str, budget: str | None, **chosen: Any) -> Plan:
     from dataclasses import replace
 
     from autopeft import wiring
-    from autopeft.search_spaces.named import named_configuration
+    from autopeft.search_spaces.written.named import named_configuration
 
     named = named_configuration(name)
     request = opt.request_of(budget=budget, space=None, strategy=None, finals=None, **chosen)

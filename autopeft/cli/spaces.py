@@ -11,8 +11,8 @@ from autopeft.cli.console import say, show_json, show_table
 if TYPE_CHECKING:
     from autopeft.backbone import Backbone
     from autopeft.search_spaces.genes import Gene
-    from autopeft.search_spaces.laying import SpaceText
     from autopeft.search_spaces.space import SearchSpace
+    from autopeft.search_spaces.written.laying import SpaceText
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 _MOST_DIGITS = 15
@@ -26,7 +26,7 @@ def spaces(context: typer.Context, as_json: opt.JsonOption = False) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from autopeft.search_spaces.reading import known_spaces
+    from autopeft.search_spaces.written.reading import known_spaces
 
     found = known_spaces()
     if as_json:
@@ -53,7 +53,7 @@ def show(
         BudgetError: The budget cannot be read, or nothing fits into it.
     """
     from autopeft.budget import Budget
-    from autopeft.search_spaces.reading import read_space
+    from autopeft.search_spaces.written.reading import read_space
     from autopeft.settings import settings
     from autopeft.training.shape import read_shape
 
@@ -79,7 +79,7 @@ def check(
     Raises:
         SpaceError: It cannot be read, or contradicts itself.
     """
-    from autopeft.search_spaces.reading import read_space
+    from autopeft.search_spaces.written.reading import read_space
 
     text = read_space(file)
     document = _described(text) | {"groups": len(text.groups)}
@@ -93,7 +93,7 @@ def check(
 @app.command("published")
 def published(as_json: opt.JsonOption = False) -> None:
     """List the published configurations, which ``train --configuration`` takes."""
-    from autopeft.search_spaces.named import named_configurations
+    from autopeft.search_spaces.written.named import named_configurations
 
     found = named_configurations()
     if as_json:

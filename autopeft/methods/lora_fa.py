@@ -17,6 +17,4 @@ def attach(block: Block, site: str, making: Making) -> Attached:
     """Put LoRA-FA of rank ``size`` beside the linear layer at a site."""
     attached = lora.attach(block, site, making)
     down, up = attached.parameters["down"], attached.parameters["up"]
-    return replace(
-        attached, parameters={"up": up}, fixed={"down": down.requires_grad_(False)}
-    )
+    return replace(attached, parameters={"up": up}, fixed={"down": down.requires_grad_(False)})

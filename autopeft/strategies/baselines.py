@@ -9,7 +9,7 @@ from autopeft.ports import Strategy
 from autopeft.search_spaces.baselines import BASELINES, fill
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Configuration
-from autopeft.search_spaces.named import named_configuration
+from autopeft.search_spaces.written.named import named_configuration
 from autopeft.strategies.recipes import default_recipe, rounded
 from autopeft.study import Study
 from autopeft.trial import Proposal, Purpose, Trial

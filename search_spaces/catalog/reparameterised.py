@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from autopeft.backbone import Backbone, Site
-from autopeft.search_spaces.method import LINEARS, Cost, Method, Rates
+from autopeft.search_spaces.method import LINEARS, Cost, Method, Part, Rates
 
 _WEIGHT: frozenset[Part] = frozenset({"weight"})
 
@@ -81,7 +81,7 @@ def _method(
         cost=cost,
         attach=f"autopeft.methods.{name}:attach",
         scale=scale,
-        takes=_WEIGHT if takes else NOTHING,
+        takes=_WEIGHT if takes else frozenset[Part](),
         adds=_WEIGHT,
         elastic=elastic,
         merges=True,

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from autopeft.cli.app import app
 from autopeft.errors import BackboneError, BudgetError, OptionError, SpaceError
 from autopeft.plan import Plan
-from autopeft.search_spaces.named import names
-from autopeft.search_spaces.reading import known_spaces
+from autopeft.search_spaces.written.named import names
+from autopeft.search_spaces.written.reading import known_spaces
 from tests.models import opinions, save_tiny, write_rows
 
 

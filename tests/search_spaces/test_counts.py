@@ -4,8 +4,8 @@ import pytest
 
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.search_spaces.configuration import Configuration
-from autopeft.search_spaces.named import named_configuration
-from autopeft.search_spaces.reading import read_space
+from autopeft.search_spaces.written.named import named_configuration
+from autopeft.search_spaces.written.reading import read_space
 from tests.models import table
 from tests.shapes import published
 

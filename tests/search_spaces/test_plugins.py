@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 
 from autopeft.search_spaces.plugins import found_methods, found_spaces
-from autopeft.search_spaces.reading import parse_space
+from autopeft.search_spaces.written.reading import parse_space
 
 RECORD = """
     from autopeft.search_spaces.method import Cost, Method, Rates
@@ -115,7 +115,7 @@ def test_of_two_packages_with_the_same_method_the_first_by_name_stands(package):
         ('OFFER = """{text}"""', "mine"),
         ('from pathlib import Path\nOFFER = Path(__file__).with_name("space.yaml")', "mine"),
         (
-            'import importlib.resources as r\nOFFER = r.files("autopeft.search_spaces") / FILE',
+            'import importlib.resources as r\nOFFER = r.files("autopeft.search_spaces.published") / FILE',
             "lora",
         ),
     ],

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from autopeft.errors import BudgetError
 from autopeft.search_spaces.configuration import Configuration
-from autopeft.search_spaces.reading import parse_space
 from autopeft.search_spaces.sampling import Sampler
 from autopeft.search_spaces.space import SearchSpace
+from autopeft.search_spaces.written.reading import parse_space
 from tests.builders import BERT_BASE, MINI_LM, SMALL_SPACE, TINY, space_on
 
 

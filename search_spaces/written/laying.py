@@ -12,9 +12,9 @@ from autopeft.search_spaces.baselines import BASELINES, columns
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.search_spaces.configuration import Slot
 from autopeft.search_spaces.genes import Follower, Gene
-from autopeft.search_spaces.named import named_configuration
 from autopeft.search_spaces.space import SearchSpace
-from autopeft.search_spaces.written import Group, LayerGroups, OneOf
+from autopeft.search_spaces.written.named import named_configuration
+from autopeft.search_spaces.written.records import Group, LayerGroups, OneOf
 
 Cells = tuple[tuple[int, int], ...]
 

@@ -5,12 +5,12 @@ import pytest
 from autopeft.errors import BudgetError, SpaceError
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.search_spaces.checking import faults
-from autopeft.search_spaces.named import (
+from autopeft.search_spaces.written.named import (
     named_configuration,
     named_configurations,
     parse_configuration,
 )
-from autopeft.search_spaces.reading import known_spaces
+from autopeft.search_spaces.written.reading import known_spaces
 from tests.builders import BERT_BASE, TINY
 
 SLOTS = slots_of(BERT_BASE)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from autopeft.errors import SpaceError
-from autopeft.search_spaces.laying import SpaceText
-from autopeft.search_spaces.written import OneOf
+from autopeft.search_spaces.written.laying import SpaceText
+from autopeft.search_spaces.written.records import OneOf
 
 
 def must_agree(space: SpaceText) -> None:

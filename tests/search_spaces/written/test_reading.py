@@ -3,7 +3,7 @@
 import pytest
 
 from autopeft.errors import SpaceError
-from autopeft.search_spaces.reading import known_spaces, parse_space, read_space
+from autopeft.search_spaces.written.reading import known_spaces, parse_space, read_space
 from tests.builders import BERT_BASE, MINI_LM, TINY
 
 OWN = """

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.errors import SpaceError
-from autopeft.search_spaces.agreeing import must_agree
 from autopeft.search_spaces.allocation import ALLOCATIONS, PATTERNS
-from autopeft.search_spaces.laying import SpaceText
-from autopeft.search_spaces.lines import Value, read_lines
-from autopeft.search_spaces.named import names
 from autopeft.search_spaces.plugins import FoundSpaces, found_spaces
-from autopeft.search_spaces.written import TIES, Group, LayerGroups, OneOf
+from autopeft.search_spaces.written.agreeing import must_agree
+from autopeft.search_spaces.written.laying import SpaceText
+from autopeft.search_spaces.written.lines import Value, read_lines
+from autopeft.search_spaces.written.named import names
+from autopeft.search_spaces.written.records import TIES, Group, LayerGroups, OneOf
 
 _KEYS = {"name", "summary", "paper", "differs", "groups", "switches", "layer_groups"}
 _KEYS |= {"allocation", "one_of", "start_from"}
@@ -36,7 +36,7 @@ def brought_spaces() -> FoundSpaces[SpaceText]:
 
 @cache
 def _published() -> tuple[SpaceText, ...]:
-    folder = resources.files("autopeft.search_spaces")
+    folder = resources.files("autopeft.search_spaces").joinpath("published")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
     return tuple(parse_space(file.read_text("utf-8"), file.name) for file in files)
 

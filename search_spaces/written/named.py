@@ -15,7 +15,7 @@ from autopeft.errors import BudgetError, SpaceError
 from autopeft.search_spaces.allocation import PATTERNS, Pattern, Unit, fill_rows, groups_of_rows
 from autopeft.search_spaces.baselines import columns
 from autopeft.search_spaces.configuration import Configuration, Slot
-from autopeft.search_spaces.lines import Value, read_lines
+from autopeft.search_spaces.written.lines import Value, read_lines
 
 _KEYS = {"name", "summary", "paper", "verified", "unverified", "layer_groups", "cells"}
 _CELL_KEYS = {"slots", "size", "span", "groups"}

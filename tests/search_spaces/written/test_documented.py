@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from autopeft.search_spaces.reading import parse_space
-from autopeft.search_spaces.written import TIES
+from autopeft.search_spaces.written.reading import parse_space
+from autopeft.search_spaces.written.records import TIES
 from tests.builders import BERT_BASE
 
-PAGE = (Path(__file__).parents[2] / "docs" / "spaces-yaml.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "spaces-yaml.md").read_text("utf-8")
 
 
 def test_the_worked_example_can_be_laid_over_a_backbone():

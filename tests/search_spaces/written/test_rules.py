@@ -11,9 +11,9 @@ from autopeft.errors import BudgetError
 from autopeft.records import digest, from_json, to_json
 from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration
-from autopeft.search_spaces.reading import known_spaces, parse_space, read_space
 from autopeft.search_spaces.sampling import Sampler
 from autopeft.search_spaces.space import SearchSpace
+from autopeft.search_spaces.written.reading import known_spaces, parse_space, read_space
 from tests.builders import BERT_BASE, MINI_LM, TINY
 
 

@@ -1,0 +1,1 @@
+"""Published configurations by name: one YAML file each."""

@@ -1,0 +1,1 @@
+"""Published search spaces, and the union of them: one YAML file each."""

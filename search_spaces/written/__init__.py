@@ -1,0 +1,1 @@
+"""Spaces and configurations as written: YAML to records, records laid over a backbone."""
