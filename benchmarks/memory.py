@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from autopeft import process, wiring
+from autopeft import process
 from autopeft.study import DataFiles, Limits, Study
 from autopeft.trial import Trial
+from autopeft.wiring.request import Request, study_of
+from autopeft.wiring.sockets import evaluator_of, run, store_of, strategy_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,15 +42,15 @@ def sample(rows: int, folder: Path) -> str:
 
 def of_search(study: Study, trials: int, folder: str) -> Iterator[Trial]:
     """Run a search whose trials differ in methods, sizes and places."""
-    store = wiring.store_of(f"sqlite:///{folder}/store.db")
-    yield from wiring.run(study, Limits(trials=trials), store=store)
+    store = store_of(f"sqlite:///{folder}/store.db")
+    yield from run(study, Limits(trials=trials), store=store)
 
 
 def of_cycle(study: Study, trials: int) -> Iterator[Trial]:
     """Run the first five trials of a search again and again, each time with another seed."""
-    strategy = wiring.strategy_of(study)
+    strategy = strategy_of(study)
     first = [strategy.ask() for _ in range(5)]
-    evaluator = wiring.evaluator_of(study, 1, None)
+    evaluator = evaluator_of(study, 1, None)
     for number in range(trials):
         proposal = replace(first[number % 5], seed=number)
         yield from evaluator.evaluate((Trial(number=number, proposal=proposal),))
@@ -63,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     process.prepare()
     with tempfile.TemporaryDirectory() as folder:
-        request = wiring.Request(
+        request = Request(
             model=options.model,
             data=DataFiles(train=sample(options.rows, Path(folder))),
             budget="1%",
@@ -73,7 +75,7 @@ def main() -> None:
             epochs=1,
             finals=0,
         )
-        study = wiring.study_of(request)
+        study = study_of(request)
         running = (
             of_cycle(study, options.trials)
             if options.cycle

@@ -26,7 +26,8 @@ block and at any size; what two of them may not change both is refused.
 - **slice**: a smaller size is part of a larger one, so that a supernet can share its weights.
 - **merge**: what is learned can be added to the backbone's own weights.
 - **pack**: several configurations train in one pass.
-- **export**: the class of the `peft` library that expresses it exactly.
+- **export**: the class of the `peft` library that computes the same; what an adapter directory
+  of it can hold (one prefix length for all blocks, say) is less than a configuration can.
 
 `autopeft methods NAME` shows one method whole: equation, shapes, what it trains, learning rates.
 """

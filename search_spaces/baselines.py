@@ -1,9 +1,11 @@
 """Plain configurations that people use today: the bar that a search is held against."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from autopeft.errors import SpaceError
+from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Configuration, Slot
 
 
@@ -60,9 +62,23 @@ def columns(pattern: str, slots: tuple[Slot, ...]) -> list[int]:
         if fnmatchcase(slot.name, pattern) or fnmatchcase(f"{slot.method}@{slot.place}", pattern)
     ]
     if not found:
-        known = ", ".join(slot.name for slot in slots)
-        raise SpaceError(f"there is no slot {pattern!r} on this backbone: there are {known}")
+        raise SpaceError(
+            f"there is no slot {pattern!r} on this backbone: {_instead(pattern, slots)}"
+        )
     return found
+
+
+def _instead(pattern: str, slots: tuple[Slot, ...]) -> str:
+    """Say why a pattern finds nothing, and what is there."""
+    method = pattern.partition("@")[0]
+    if not any(fnmatchcase(name, method) for name in METHODS):
+        close = get_close_matches(method, METHODS, 1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        return f"there is no method {method!r}; {meant}'autopeft methods' lists them"
+    sites = dict.fromkeys(slot.site for slot in slots if fnmatchcase(slot.method, method))
+    if not sites:
+        return f"the method {method!r} has no place in it; 'autopeft methods' says what it needs"
+    return f"the sites of {method!r} here are {', '.join(sites)}"
 
 
 def fill(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from autopeft.search_spaces.checking import clashes, partners
 from autopeft.search_spaces.configuration import Slot
-from autopeft.search_spaces.genes import Follower, Gene
+from autopeft.search_spaces.genes import CONTROLS, Follower, Gene
 
 Numbers = NDArray[np.int64]
 
@@ -117,6 +117,6 @@ def _rules(genes: Sequence[Gene], slots: int) -> list[tuple[int, int, Any]]:
             np.array([block * slots + column for block, column in gene.off(choice)], int),
         )
         for index, gene in enumerate(genes)
-        if gene.role in {"switch", "depth", "pick"}
+        if gene.role in CONTROLS
         for choice in range(len(gene.choices))
     ]

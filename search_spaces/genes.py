@@ -1,9 +1,9 @@
 """Genes: the free choices of a search space.
 
 Most decide the size of one cell, or of all the cells that are tied to it. Others decide which
-cells can be there at all: a *switch* turns its cells off, a *depth* those below it, a *pick* all
-but one of several sets of columns. A *pattern* divides the blocks into layer groups, and an
-*allocation* shares a budget out over them.
+cells can be there at all: a *switch* turns its cells off, a *depth* those below it, a *last* those
+above it, a *pick* all but one of several sets of columns. A *pattern* divides the blocks into layer
+groups, and an *allocation* shares a budget out over them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,9 @@ from typing import Literal
 
 from autopeft.search_spaces.configuration import Configuration
 
-Role = Literal["size", "switch", "depth", "pick", "pattern", "allocation"]
+Role = Literal["size", "switch", "depth", "last", "pick", "pattern", "allocation"]
+CONTROLS = frozenset({"switch", "depth", "last", "pick"})
+"""The roles that turn cells off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +24,9 @@ class Gene:
 
     ``choices`` are ascending. For a size they are sizes, and a leading 0 allows absence; ``part``
     restricts the cells to one layer group, and ``filled`` makes 1 stand for what the budget allows.
-    A switch that is 0 turns its cells off; a depth those from that row on; a pick those outside of
-    ``keeps[choice]``, its columns. A pattern and an allocation choose among those of the space.
+    A switch that is 0 turns its cells off; a depth those from that row on; a last those before the
+    row of which it is the negative; a pick those outside of ``keeps[choice]``, its columns. A
+    pattern and an allocation choose among those of the space.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Gene:
             if (
                 (self.role == "switch" and not value)
                 or (self.role == "depth" and block >= value)
+                or (self.role == "last" and block < -value)
                 or (self.role == "pick" and column not in self.keeps[choice])
             ):
                 yield block, column
@@ -59,7 +63,9 @@ def count(genes: Sequence[Gene]) -> int:
     total, rest = 1, list(genes)
     for pick in (gene for gene in genes if gene.role == "pick"):
         rest.remove(pick)
-        own = [gene for gene in rest if gene.role in {"size", "depth"} and _inside(gene, pick)]
+        own = [
+            gene for gene in rest if gene.role in {"size", "depth", "last"} and _inside(gene, pick)
+        ]
         rest = [gene for gene in rest if gene not in own]
         total *= sum(
             _count_depths([gene for gene in own if all(c in kept for _, c in gene.cells)])
@@ -70,13 +76,13 @@ def count(genes: Sequence[Gene]) -> int:
 
 def _count_depths(genes: Sequence[Gene]) -> int:
     total, rest = 1, list(genes)
-    for depth in (gene for gene in genes if gene.role == "depth"):
+    for depth in (gene for gene in genes if gene.role in {"depth", "last"}):
         rest.remove(depth)
         own = [gene for gene in rest if gene.role == "size" and _inside(gene, depth)]
         rest = [gene for gene in rest if gene not in own]
         total *= sum(
-            prod(len(gene.choices) for gene in own if any(row < end for row, _ in gene.cells))
-            for end in depth.choices
+            prod(len(gene.choices) for gene in own if not set(gene.cells) <= set(depth.off(choice)))
+            for choice in range(len(depth.choices))
         )
     return total * prod(len(gene.choices) for gene in rest)
 
@@ -98,7 +104,7 @@ def fit(gene: Gene, configuration: Configuration, pattern: tuple[int, ...]) -> i
     present = [cell for cell in gene.cells if sizes[cell[0]][cell[1]]]
     if gene.role == "switch":
         return int(bool(present))
-    if gene.role in {"depth", "pick"}:
+    if gene.role in {"depth", "last", "pick"}:
         outside = [len(set(gene.off(c)) & set(present)) for c in range(len(gene.choices))]
         return outside.index(min(outside))
     size = max((sizes[block][column] for block, column in active(gene, pattern)), default=0)

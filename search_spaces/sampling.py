@@ -31,7 +31,7 @@ class Sampler:
             [gene.role == "size" and gene.choices[0] == 0 for gene in space.genes], dtype=bool
         )
         self._lowers = np.array(
-            [gene.role in {"size", "switch", "depth"} for gene in space.genes], dtype=bool
+            [gene.role in {"size", "switch", "depth", "last"} for gene in space.genes], dtype=bool
         )
         self._uses_GM: NDArray[np.bool_] = np.array(
             [[method in used for method in self._methods] for used in _methods_of_genes(space)],

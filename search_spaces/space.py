@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from autopeft.errors import BudgetError
+from autopeft.errors import BudgetError, SpaceError
 from autopeft.search_spaces.allocation import ALLOCATIONS, Allocation, Unit, fill_rows
 from autopeft.search_spaces.checking import clashes, partners
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.search_spaces.counting import Counter
-from autopeft.search_spaces.genes import Follower, Gene, active, count, enabling, fit
+from autopeft.search_spaces.genes import CONTROLS, Follower, Gene, active, count, enabling, fit
 
 Table = list[list[int]]
 
@@ -198,7 +198,7 @@ class SearchSpace:
         a genome of an empty configuration may be among them too.
         """
         controls = [(i, gene, set(gene.cells)) for i, gene in enumerate(self.genes)
-                    if gene.role in {"switch", "depth", "pick"}]  # fmt: skip
+                    if gene.role in CONTROLS]  # fmt: skip
         parted = [i for i, gene in enumerate(self.genes) if gene.role == "pattern"]
         for index, gene in enumerate(self.genes):
             if gene.role != "size":
@@ -224,14 +224,21 @@ class SearchSpace:
 
         Raises:
             BudgetError: Sizes follow from the budget, and it allows none.
+            SpaceError: No genome trains anything, whatever the budget.
         """
         counter = self.counter()
         genomes = list(dict.fromkeys(self.simple_genomes()))
         counts = [int(trained) for trained in counter.counts(genomes)]
         present = [i for i, trained in enumerate(counts) if trained]
+        if not present and self.ceiling is None:
+            raise SpaceError(
+                f"no configuration of the space {self.name!r} trains anything: all that it names "
+                "acts on other methods, which it leaves out, or has a depth of no blocks; add a "
+                "group such as {slots: [lora@attention.query], sizes: [0, 4, 8]}"
+            )
         if not present:
             raise BudgetError(
-                f"nothing in the space {self.name!r} fits into {self.ceiling or 0:,} parameters: "
+                f"nothing in the space {self.name!r} fits into {self.ceiling:,} parameters: "
                 "its sizes follow from the budget, and none is above zero; raise the budget or "
                 "take another space"
             )

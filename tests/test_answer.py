@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from autopeft.answer import Answer, Finalist, Interval
+from autopeft.answer import Answer, Finalist, Interval, perplexity, with_perplexity
 
 SEARCHED = Finalist(
     trial=7, name="lora@attention.query 8", parameters=1_500, seeds=3,
@@ -97,6 +97,16 @@ def test_a_log_likelihood_is_said_as_a_perplexity_too():
         "log_likelihood -2.000 (95% interval -2.100 to -1.900, 3 fresh seeds, perplexity 7.389)"
         in (answer.sentence())
     )
+
+
+def test_only_a_log_likelihood_has_a_perplexity():
+    assert perplexity("accuracy", 0.5) is None
+    assert with_perplexity("accuracy", 0.5) == "0.5000"
+    assert with_perplexity("log_likelihood", -1.0) == "-1.0000, perplexity 2.718"
+
+
+def test_a_perplexity_that_no_number_can_hold_is_infinite():
+    assert with_perplexity("log_likelihood", -800.0) == "-800.0000, perplexity inf"
 
 
 def test_an_answer_that_chose_no_finalist_is_our_own_mistake():

@@ -101,6 +101,43 @@ def test_it_says_how_to_get_the_numbers_again():
     assert PAGE.endswith("Versions: torch 2.13.\n")
 
 
+def test_what_fell_away_after_training_is_told_apart():
+    measured = replace(TRIALS[1].measurement, scaffold_parameters=5_000)
+    trials = (TRIALS[0], replace(TRIALS[1], measurement=measured))
+    page = report(STUDY, trials, ANSWER, replace(a_plan(), scaffold_parameters=5_000))
+    asked = {row[0]: row[1] for row in rows(page, "What was asked")}
+
+    assert asked["budget"].endswith(
+        "and 18 in the task head, 5,000 beside them fell away when training ended"
+    )
+    assert [row[4] for row in rows(page, "Trials")] == ["32", "64 (and 5,000 that fell away)"]
+
+
+def test_a_log_likelihood_stands_beside_its_perplexity():
+    """An accuracy of 0.9 read as -0.9 nats would be a perplexity of 2.46."""
+    study = replace(STUDY, task=replace(TASK, metric="log_likelihood"))
+    trials = tuple(
+        replace(t, measurement=replace(t.measurement, score=-t.score)) if t.measurement else t
+        for t in TRIALS
+    )
+    page = report(study, trials, replace(ANSWER, metric="log_likelihood"), a_plan())
+    table = rows(page, "Trials")
+
+    assert "| log_likelihood | perplexity | s |" in page
+    assert table[1][5:7] == ["-0.9000", "2.46"]
+    assert table[3][6] == ""
+    assert {len(row) for row in table} == {8}
+    assert {len(row) for row in rows(page, "Finalists")} == {7}
+
+
+def test_sites_that_were_found_by_structure_are_said_to_be():
+    strange = replace(STUDY, backbone=replace(STUDY.backbone, architecture="mpnet"))
+    page = report(strange, TRIALS, ANSWER, a_plan())
+
+    assert "where its sites are was found by its structure: `autopeft backbone" in page
+    assert "by its structure" not in PAGE
+
+
 @pytest.mark.parametrize("heading", ["What was asked", "Finalists", "Trials"])
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(heading):
     widths = {len(row) for row in rows(PAGE, heading)}

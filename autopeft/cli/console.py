@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from autopeft.answer import perplexity, with_perplexity
 from autopeft.records import to_json
 from autopeft.search_spaces.configuration import Slot
 from autopeft.study import Study
@@ -134,7 +135,7 @@ class SearchProgress:
     def _line(self, trial: Trial) -> str:
         measured = trial.measurement
         result = (
-            f"{self._metric} {measured.score:.4f}"
+            f"{self._metric} {with_perplexity(self._metric, measured.score)}"
             if measured
             else f"{trial.state}: {trial.failure}"
         )
@@ -169,28 +170,24 @@ def what_of(trial: Trial, slots: Sequence[Slot]) -> str:
 
 def show_trials(study: Study, trials: Sequence[Trial]) -> None:
     """Write the trials of a study as a table."""
+    metric = study.task.metric
+    also = ("perplexity",) if perplexity(metric, 0) else ()
     show_table(
         f"Study {study.id}: {len(trials)} trials",
-        (
-            "trial",
-            "purpose",
-            study.task.metric,
-            "parameters",
-            "learning rates",
-            "s",
-            "configuration",
-        ),
-        [_row(trial, study.space.slots) for trial in trials],
+        ("trial", "purpose", metric, *also, "parameters", "learning rates", "s", "configuration"),
+        [_row(trial, study.space.slots, metric) for trial in trials],
     )
 
 
-def _row(trial: Trial, slots: Sequence[Slot]) -> tuple[str, ...]:
+def _row(trial: Trial, slots: Sequence[Slot], metric: str) -> tuple[str, ...]:
     proposal, measured = trial.proposal, trial.measurement
     rates = " ".join(f"{name} {rate:g}" for name, rate in proposal.recipe.learning_rates.items())
+    also = perplexity(metric, trial.score)
     return (
         str(trial.number),
         proposal.purpose,
         f"{measured.score:.4f}" if measured else trial.state,
+        *([f"{also:.4g}" if measured else ""] if also else []),
         f"{proposal.configuration.parameters(slots):,}",
         rates,
         f"{measured.seconds:.1f}" if measured else "",

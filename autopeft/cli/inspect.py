@@ -151,7 +151,7 @@ def _devices() -> str:
 
     import torch
 
-    from autopeft.wiring import fastest_precision
+    from autopeft.wiring.request import fastest_precision
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return f"cpu with {os.cpu_count()} cores, trains in {fastest_precision()}" + (

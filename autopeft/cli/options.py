@@ -8,11 +8,10 @@ import typer
 
 from autopeft.errors import OptionError, StoreError
 from autopeft.study import DataFiles, Head, LossOn, Metric, TaskKind
-from autopeft.trial import Precision
+from autopeft.trial import GateMean, Precision, RankScaling
 
 if TYPE_CHECKING:
     from autopeft.ports import Store
-    from autopeft.wiring import Request
 
 ModelOption = Annotated[
     str | None,
@@ -56,6 +55,10 @@ LossOption = Annotated[
     LossOn | None,
     typer.Option("--loss", help="What of prompt and completion is learned. [default: completion]"),
 ]
+LengthOption = Annotated[
+    int | None,
+    typer.Option("--max-length", help="Tokens of a text, the rest is cut. [default: 128]"),
+]
 BudgetOption = Annotated[
     str | None,
     typer.Option("--budget", help="Trained parameters: 1%, 0.01 or 300k. [default: 1%]"),
@@ -85,9 +88,28 @@ TimeOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="[default: 0]")]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Of a trial. [default: 3]")]
+BatchOption = Annotated[
+    int | None, typer.Option("--batch-size", help="Examples of a step. [default: 32]")
+]
 PrecisionOption = Annotated[
     Precision | None,
     typer.Option("--precision", help="[default: bf16 where the processor has it]"),
+]
+ScalingOption = Annotated[
+    RankScaling | None,
+    typer.Option(
+        "--rank-scaling",
+        help="What divides the scale of LoRA and its kin: nothing, the square root of the rank "
+        "(rsLoRA), or the rank (alpha / r). [default: constant]",
+    ),
+]
+GateOption = Annotated[
+    GateMean | None,
+    typer.Option(
+        "--gate-mean",
+        help="Which tokens a gate sees: those of the text, or padding too, as UniPELT's code "
+        "does. [default: mask]",
+    ),
 ]
 ExecutorOption = Annotated[
     str | None, typer.Option("--executor", help="inline or ray. [default: inline]")
@@ -120,54 +142,6 @@ def seconds_of(text: str | None) -> float | None:
     if (total := hours * 3600 + minutes * 60 + seconds) <= 0:
         raise OptionError(f"cannot read the time {text!r}: write 90s, 30m or 1h30m")
     return total
-
-
-def request_of(
-    *,
-    model: str | None,
-    data: DataFiles,
-    budget: str | None,
-    space: str | None,
-    strategy: str | None,
-    seed: int | None,
-    epochs: int | None,
-    finals: int | None,
-    text: str | None,
-    pair: str | None,
-    label: str | None,
-    split: str | None,
-    kind: TaskKind | None,
-    metric: Metric | None,
-    head: Head | None,
-    loss: LossOn | None,
-    precision: Precision | None,
-) -> "Request":
-    """Gather what decides a study from options and settings."""
-    from autopeft.settings import settings
-    from autopeft.wiring import Request
-
-    chosen = settings(
-        budget=budget, space=space, strategy=strategy, seed=seed, epochs=epochs, finals=finals
-    )
-    return Request(
-        model=model_of(model),
-        data=data,
-        budget=chosen.budget,
-        space=chosen.space,
-        strategy=chosen.strategy,
-        seed=count_of("--seed", chosen.seed, 0),
-        epochs=count_of("--epochs", chosen.epochs, 1),
-        finals=count_of("--finals", chosen.finals, 0),
-        text=text,
-        pair=pair,
-        label=label,
-        split=split,
-        kind=kind,
-        metric=metric,
-        head=head,
-        loss=loss or "completion",
-        precision=precision,
-    )
 
 
 def data_of(data: str | None, validation: str | None, test: str | None) -> DataFiles:
@@ -224,7 +198,7 @@ def existing_store(url: str) -> "Store":
     Raises:
         StoreError: There is none yet, or it cannot be opened.
     """
-    from autopeft.wiring import store_of
+    from autopeft.wiring.sockets import store_of
 
     if (file := missing_file(url)) is not None:
         raise StoreError(

@@ -1,14 +1,25 @@
 """The commands around a plan: export it, train it, print its schema."""
 
 import json
+from dataclasses import astuple, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autopeft.answer import with_perplexity
 from autopeft.cli import options as opt
 from autopeft.cli.console import INTERRUPTED, note, say, show_json
 from autopeft.cli.inspect import StudyArgument
+from autopeft.cli.notes import note_surprises
+from autopeft.cli.records import (
+    RecipeOptions,
+    SearchOptions,
+    SourceOptions,
+    TaskOptions,
+    request_of,
+    unfolded,
+)
 from autopeft.errors import OptionError, PlanError, StudyError
 from autopeft.files import results_folder, write_json, write_text
 from autopeft.plan import Plan
@@ -52,27 +63,18 @@ def export(
         say(f"plan    {plan_file}\nreport  {report_file}")
 
 
+@unfolded
 def train(
     plan: Annotated[Path | None, typer.Argument(metavar="[PLAN]", help="A plan.json.")] = None,
     configuration: opt.ConfigurationOption = None,
     budget: opt.LimitOption = None,
-    data: opt.DataOption = None,
-    out: opt.OutOption = None,
-    model: opt.ModelOption = None,
-    validation: opt.ValidationOption = None,
-    test: opt.TestOption = None,
-    text: opt.TextOption = None,
-    text_pair: opt.PairOption = None,
-    label: opt.LabelOption = None,
-    split: opt.SplitOption = None,
-    task: opt.KindOption = None,
-    metric: opt.MetricOption = None,
-    head: opt.HeadOption = None,
-    loss: opt.LossOption = None,
-    epochs: opt.EpochsOption = None,
-    precision: opt.PrecisionOption = None,
+    *,
+    source: SourceOptions,
+    task: TaskOptions,
+    recipe: RecipeOptions,
     seed: opt.SeedOption = None,
     threads: opt.ThreadsOption = None,
+    out: opt.OutOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Train a plan, or a published configuration, from scratch and report its test score.
@@ -86,36 +88,20 @@ def train(
     if (plan is None) == (configuration is None):
         raise OptionError("name either a plan.json or a --configuration, and not both")
     if plan:
-        chosen = (
-            budget,
-            text,
-            text_pair,
-            label,
-            split,
-            task,
-            metric,
-            head,
-            loss,
-            epochs,
-            precision,
-        )
-        if any(option is not None for option in chosen):
+        if any(option is not None for option in (budget, *astuple(task), *astuple(recipe))):
             raise OptionError(
                 "budget, columns, task and recipe are the plan's own: leave these options out, or "
                 "train a --configuration"
             )
         read, usual = read_plan(plan), plan.parent / "trained"
     else:
-        files = opt.data_of(data, validation, test)
         name = configuration or ""
-        read = _named(
-            name, budget, model=model, data=files, seed=seed, epochs=epochs, text=text,
-            pair=text_pair, label=label, split=split, kind=task, metric=metric, head=head,
-            loss=loss, precision=precision,
-        )  # fmt: skip
+        search = SearchOptions(budget=budget, seed=seed)
+        read = _named(name, source, task, recipe, search)
         usual = Path("autopeft-runs") / name
-    files = opt.data_of(data, validation, test) if data else read.where.data
-    where = Where(model=model or read.where.model, data=files)
+    given = opt.data_of(source.data, source.validation, source.test) if source.data else None
+    files = given or read.where.data
+    where = Where(model=source.model or read.where.model, data=files)
     with results_folder(Path(out) if out else usual) as folder:
         try:
             outcome = _followed(read, where, folder, read.seed if seed is None else seed, threads)
@@ -131,27 +117,35 @@ def train(
     say(f"\nweights  {folder / 'adapter.safetensors'}\noutcome  {file}")
 
 
-def _named(name: str, budget: str | None, **chosen: Any) -> Plan:
+def _named(
+    name: str,
+    source: SourceOptions,
+    task: TaskOptions,
+    recipe: RecipeOptions,
+    search: SearchOptions,
+) -> Plan:
     """Make the plan of a published configuration; a budget is needed where sizes follow from it."""
-    from dataclasses import replace
-
-    from autopeft import wiring
     from autopeft.search_spaces.written.named import named_configuration
+    from autopeft.wiring.named import plan_of
 
     named = named_configuration(name)
-    request = opt.request_of(budget=budget, space=None, strategy=None, finals=None, **chosen)
-    if budget is None and not named.filled:
+    request = request_of(source, task, recipe, search)
+    if search.budget is None and not named.filled:
         request = replace(request, budget="")
-    return wiring.plan_of(request, name)
+    plan = plan_of(request, name)
+    note_surprises(request, plan.backbone, plan.task)
+    return plan
 
 
 def _tell(outcome: "Outcome") -> None:
     test, name = outcome.test, outcome.metric
+    validation = with_perplexity(name, outcome.validation)
+    tested = with_perplexity(name, test.mean)
     same = "the plan's trial gave" if outcome.same_data else "on other data the plan's trial gave"
     before = "" if outcome.promised is None else f" ({same} {outcome.promised:.4f})"
-    say(f"{name} on validation {outcome.validation:.4f}{before}")
+    say(f"{name} on validation {validation}{before}")
     say(
-        f"{name} on test       {test.mean:.4f} (95% interval {test.low:.4f} to "
+        f"{name} on test       {tested} (95% interval {test.low:.4f} to "
         f"{test.high:.4f}, {outcome.test_examples:,} examples)"
     )
 

@@ -1,7 +1,7 @@
 """The commands that search, and that tell beforehand what a search will cost."""
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,87 +16,59 @@ from autopeft.cli.console import (
     show_trials,
     trial_json,
 )
+from autopeft.cli.notes import note_surprises
+from autopeft.cli.records import (
+    RecipeOptions,
+    RunOptions,
+    SearchOptions,
+    SourceOptions,
+    TaskOptions,
+    request_of,
+    unfolded,
+)
 from autopeft.files import results_folder, write_json, write_text
 from autopeft.records import to_json
 from autopeft.study import Limits, Study
 
+if TYPE_CHECKING:
+    from autopeft.settings import Settings
 
+
+@unfolded
 def search(
-    model: opt.ModelOption = None,
-    data: opt.DataOption = None,
-    budget: opt.BudgetOption = None,
-    space: opt.SpaceOption = None,
-    strategy: opt.StrategyOption = None,
-    trials: opt.TrialsOption = None,
-    time: opt.TimeOption = None,
-    seed: opt.SeedOption = None,
-    epochs: opt.EpochsOption = None,
-    finals: opt.FinalsOption = None,
-    validation: opt.ValidationOption = None,
-    test: opt.TestOption = None,
-    text: opt.TextOption = None,
-    text_pair: opt.PairOption = None,
-    label: opt.LabelOption = None,
-    split: opt.SplitOption = None,
-    task: opt.KindOption = None,
-    metric: opt.MetricOption = None,
-    head: opt.HeadOption = None,
-    loss: opt.LossOption = None,
-    precision: opt.PrecisionOption = None,
-    executor: opt.ExecutorOption = None,
-    workers: opt.WorkersOption = None,
-    threads: opt.ThreadsOption = None,
-    store: opt.StoreOption = None,
-    out: opt.OutOption = None,
+    source: SourceOptions,
+    search: SearchOptions,
+    task: TaskOptions,
+    recipe: RecipeOptions,
+    run: RunOptions,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Search for the best configuration under a budget.
 
     The same command goes on where an earlier run of it ended; more --trials extend the study.
     """
-    from autopeft import wiring
     from autopeft.report import report
-    from autopeft.settings import settings
+    from autopeft.wiring import sockets
+    from autopeft.wiring.conclude import conclude
+    from autopeft.wiring.request import study_of
 
-    chosen = settings(trials=trials, time=time, executor=executor, workers=workers, store=store)
-    limits = Limits(
-        trials=opt.count_of("--trials", chosen.trials, 1), seconds=opt.seconds_of(chosen.time)
-    )
-    wiring.executor_of(chosen.executor, chosen.workers)
-    study = wiring.study_of(
-        opt.request_of(
-            model=model,
-            data=opt.data_of(data, validation, test),
-            budget=budget,
-            space=space,
-            strategy=strategy,
-            seed=seed,
-            epochs=epochs,
-            finals=finals,
-            text=text,
-            pair=text_pair,
-            label=label,
-            split=split,
-            kind=task,
-            metric=metric,
-            head=head,
-            loss=loss,
-            precision=precision,
-        )
-    )
-    with results_folder(opt.folder_of(out, study.id)) as folder:
-        opened = wiring.store_of(chosen.store_url)  # not before: what is refused makes no store
+    chosen, limits = _chosen(search, run)
+    request = request_of(source, task, recipe, search)
+    study = study_of(request)
+    with results_folder(opt.folder_of(run.out, study.id)) as folder:
+        opened = sockets.store_of(chosen.store_url)  # not before: what is refused makes no store
         note(f"study {study.id}: {_headline(study)}")
+        note_surprises(request, study.backbone, study.task)
         planned = limits.trials + 2 * study.finals
         try:
             with SearchProgress(study, planned) as progress:
-                running = wiring.run(
+                running = sockets.run(
                     study,
                     limits,
                     store=opened,
                     executor=chosen.executor,
                     workers=chosen.workers,
-                    threads=threads,
+                    threads=run.threads,
                 )
                 progress.known(opened.trials(study.id))
                 for trial in running:
@@ -105,7 +77,7 @@ def search(
             ended = sum(trial.ended for trial in opened.trials(study.id))
             note(f"interrupted: {ended} trials are kept; the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
-        answer, plan = wiring.conclude(study, opened)
+        answer, plan = conclude(study, opened)
         known = opened.trials(study.id)
         plan_file = write_json(folder / "plan.json", plan.to_json())
         report_file = write_text(folder / "report.md", report(study, known, answer, plan))
@@ -125,33 +97,13 @@ def search(
     say(f"\n{answer.sentence()}\n\nplan    {plan_file}\nreport  {report_file}")
 
 
+@unfolded
 def estimate(
-    model: opt.ModelOption = None,
-    data: opt.DataOption = None,
-    budget: opt.BudgetOption = None,
-    space: opt.SpaceOption = None,
-    strategy: opt.StrategyOption = None,
-    trials: opt.TrialsOption = None,
-    time: opt.TimeOption = None,
-    seed: opt.SeedOption = None,
-    epochs: opt.EpochsOption = None,
-    finals: opt.FinalsOption = None,
-    validation: opt.ValidationOption = None,
-    test: opt.TestOption = None,
-    text: opt.TextOption = None,
-    text_pair: opt.PairOption = None,
-    label: opt.LabelOption = None,
-    split: opt.SplitOption = None,
-    task: opt.KindOption = None,
-    metric: opt.MetricOption = None,
-    head: opt.HeadOption = None,
-    loss: opt.LossOption = None,
-    precision: opt.PrecisionOption = None,
-    executor: opt.ExecutorOption = None,
-    workers: opt.WorkersOption = None,
-    threads: opt.ThreadsOption = None,
-    store: opt.StoreOption = None,
-    out: opt.OutOption = None,
+    source: SourceOptions,
+    search: SearchOptions,
+    task: TaskOptions,
+    recipe: RecipeOptions,
+    run: RunOptions,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Tell what a search would cost, without training anything.
@@ -159,36 +111,15 @@ def estimate(
     It takes all options of search. A trial is measured with the threads that torch takes by
     itself, whatever --threads says.
     """
-    from autopeft import wiring
-    from autopeft.settings import settings
+    from autopeft.wiring.request import study_of
+    from autopeft.wiring.sockets import estimate_of
 
-    del threads, store, out
-    chosen = settings(trials=trials, time=time, executor=executor, workers=workers)
-    runs, limit = opt.count_of("--trials", chosen.trials, 1), opt.seconds_of(chosen.time)
-    wiring.executor_of(chosen.executor, chosen.workers)
-    study = wiring.study_of(
-        opt.request_of(
-            model=model,
-            data=opt.data_of(data, validation, test),
-            budget=budget,
-            space=space,
-            strategy=strategy,
-            seed=seed,
-            epochs=epochs,
-            finals=finals,
-            text=text,
-            pair=text_pair,
-            label=label,
-            split=split,
-            kind=task,
-            metric=metric,
-            head=head,
-            loss=loss,
-            precision=precision,
-        )
-    )
-    cost = wiring.estimate_of(study)
-    runs += 2 * study.finals
+    chosen, limits = _chosen(search, run)
+    request = request_of(source, task, recipe, search)
+    study = study_of(request)
+    note_surprises(request, study.backbone, study.task)
+    cost = estimate_of(study)
+    runs, limit = limits.trials + 2 * study.finals, limits.seconds
     unlimited = cost.seconds * runs / chosen.workers
     smallest, largest = study.space.smallest(), study.space.largest()
     document = {
@@ -213,6 +144,25 @@ def estimate(
         show_json(document)
         return
     show_table(f"study {study.id}: {_headline(study)}", ("", ""), _estimate_rows(document))
+
+
+def _chosen(search: SearchOptions, run: RunOptions) -> tuple["Settings", Limits]:
+    """Read what says how a search runs, and refuse what cannot run."""
+    from autopeft.settings import settings
+    from autopeft.wiring.sockets import executor_of
+
+    chosen = settings(
+        trials=search.trials,
+        time=search.time,
+        executor=run.executor,
+        workers=run.workers,
+        store=run.store,
+    )
+    limits = Limits(
+        trials=opt.count_of("--trials", chosen.trials, 1), seconds=opt.seconds_of(chosen.time)
+    )
+    executor_of(chosen.executor, chosen.workers)
+    return chosen, limits
 
 
 def _estimate_rows(document: dict[str, Any]) -> list[tuple[str, str]]:

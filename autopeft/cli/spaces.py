@@ -175,6 +175,8 @@ def _choice(space: "SearchSpace", gene: "Gene") -> dict[str, Any]:
         options = list(space.allocations)
     elif gene.role == "depth":
         options = [f"blocks up to {end - 1}" for end in gene.choices]
+    elif gene.role == "last":
+        options = [f"blocks from {-first} on" for first in gene.choices]
     else:
         options = ["off", "on"]
     return {"name": gene.name, "role": gene.role, "options": options}

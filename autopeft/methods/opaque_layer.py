@@ -75,8 +75,9 @@ class Wanted:
 
 def attach_layer(block: Block, site: str, making: Making, wanted: Wanted) -> Attached:
     """Put a layer of the library beside the linear layer at a site."""
-    layer = _built(_view(block, site, wanted), wanted, making)
-    frozen = None if wanted.only_adds else _view(block, site, wanted)
+    kind = Silent if wanted.only_adds else nn.Linear
+    layer = _built(view(block, site, kind, bias=wanted.bias), wanted, making)
+    frozen = None if wanted.only_adds else view(block, site, bias=wanted.bias)
     change = Change(layer, frozen, wanted.extra)
     change.train(block.original(site).training)
     trained = {
@@ -93,11 +94,12 @@ def attach_layer(block: Block, site: str, making: Making, wanted: Wanted) -> Att
     )
 
 
-def _view(block: Block, site: str, wanted: Wanted) -> nn.Linear:
+def view(
+    block: Block, site: str, kind: type[nn.Linear] = nn.Linear, *, bias: bool = False
+) -> nn.Linear:
     """Return the frozen layer as a plain linear one that shares its memory."""
     weight_OI = weight_of(block, site)
-    bias_O = bias_of(block, site) if wanted.bias else None
-    kind = Silent if wanted.only_adds else nn.Linear
+    bias_O = bias_of(block, site) if bias else None
     outputs, inputs = weight_OI.shape
     linear = kind(inputs, outputs, bias=bias_O is not None, device="meta")
     linear.weight = nn.Parameter(weight_OI, requires_grad=False)
@@ -114,7 +116,7 @@ def _built(frozen: nn.Linear, wanted: Wanted, making: Making) -> nn.Module:
     kind = PeftType(wanted.kind)
     model = nn.ModuleDict({_ONLY: frozen})
     config = PEFT_TYPE_TO_CONFIG_MAPPING[kind](target_modules=[_ONLY], **wanted.options)
-    with _drawing_from(making.generator), warnings.catch_warnings(), redirect_stdout(sys.stderr):
+    with drawing_from(making.generator), warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         PEFT_TYPE_TO_TUNER_MAPPING[kind](model, config, _ADAPTER)
     layer = model[_ONLY].to(frozen.weight.device)
@@ -127,7 +129,7 @@ def _built(frozen: nn.Linear, wanted: Wanted, making: Making) -> nn.Module:
 
 
 @contextmanager
-def _drawing_from(generator: torch.Generator) -> Iterator[None]:
+def drawing_from(generator: torch.Generator) -> Iterator[None]:
     """Seed the global random numbers, which the library draws from, and leave them as they were."""
     seed = int(torch.randint(2**31, (), generator=generator))
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

@@ -30,6 +30,7 @@ from autopeft.training.loop import dropout, steps_of
 from autopeft.training.model_files import ModelFiles, find_model
 from autopeft.training.pretrained import auto_class, check_kind, load_reader
 from autopeft.training.shape import architecture_for, shape_of
+from autopeft.training.towers import tower_of
 from autopeft.trial import Recipe
 
 _REPEATS = 5
@@ -140,7 +141,8 @@ def _tuned(  # noqa: PLR0917  # what is trained, and on what
 ) -> Iterator[TaskModel]:
     """Put plain LoRA of rank 8 and a fresh head in place."""
     reference = files.reference
-    shape = shape_of(base, architecture_for(base, reference), name=reference, digest="")
+    whole_shape = shape_of(base, architecture_for(base, reference), name=reference, digest="")
+    shape = tower_of(whole_shape, task.kind)
     slots = slots_of(shape)
     names = [name.partition("@")[2] for name in BASELINES[0].slots]
     units = sum(s.unit for s in slots if s.method == "lora" and s.place in names)

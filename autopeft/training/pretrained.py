@@ -86,7 +86,7 @@ def load_tokenizer(files: ModelFiles, kind: TaskKind | None = None) -> Any:
     Raises:
         BackboneError: Its files are missing or cannot be read, or it has no token to pad with.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
 
     if not files.has_tokenizer:
         raise BackboneError(
@@ -100,7 +100,7 @@ def load_tokenizer(files: ModelFiles, kind: TaskKind | None = None) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(
                 files.path, local_files_only=True, add_prefix_space=True
             )
-        config = AutoConfig.from_pretrained(files.path, local_files_only=True)
+        positions = positions_of(files)
     except Exception as error:
         raise BackboneError(
             f"cannot load the tokenizer of {files.reference!r}: {first_line(error)}"
@@ -112,12 +112,20 @@ def load_tokenizer(files: ModelFiles, kind: TaskKind | None = None) -> Any:
         if tokenizer.eos_token_id is None:
             raise _no_padding(files)
         tokenizer.pad_token = tokenizer.eos_token
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if positions is not None and files.model_type in _POSITIONS_AFTER_PADDING:
-        positions -= config.pad_token_id + 1
     if positions is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return tokenizer
+
+
+def positions_of(files: ModelFiles) -> int | None:
+    """Count the positions that a text can have; None where the model sets no limit."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(files.path, local_files_only=True)
+    positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None and files.model_type in _POSITIONS_AFTER_PADDING:
+        positions -= config.pad_token_id + 1
+    return positions
 
 
 def _no_padding(files: ModelFiles) -> BackboneError:

@@ -20,6 +20,7 @@ from autopeft.training.loop import DivergedError
 from autopeft.training.memory import is_out_of_memory
 from autopeft.training.model_files import find_model, first_line
 from autopeft.training.shape import read_backbone
+from autopeft.training.towers import tower_of
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity, Measurement
 
@@ -41,6 +42,7 @@ class Outcome:
     seed: int
     parameters: int
     head_parameters: int
+    scaffold_parameters: int
     steps: int
     seconds: float
 
@@ -63,7 +65,7 @@ def _trained(
     plan: Plan, where: Where, out: Path, seed: int, threads: int | None
 ) -> Iterator[float | Outcome]:
     task = task_for(plan, where.data)
-    backbone = read_backbone(find_model(where.model))
+    backbone = tower_of(read_backbone(find_model(where.model)), task.kind)
     if backbone.digest != plan.backbone.digest:
         raise PlanError(
             f"the model {where.model!r} does not have the weights that the plan was made for "
@@ -95,6 +97,7 @@ def _trained(
         seed=seed,
         parameters=measured.parameters,
         head_parameters=measured.head_parameters,
+        scaffold_parameters=measured.scaffold_parameters,
         steps=measured.steps,
         seconds=measured.seconds,
     )

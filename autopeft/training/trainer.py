@@ -129,6 +129,7 @@ class Trainer:
             loss=loss,
             parameters=tuned.injection.count(),
             head_parameters=sum(p.numel() for p in tuned.model.head().values()),
+            scaffold_parameters=sum(p.numel() for p in tuned.injection.scaffold()),
             steps=done,
             seconds=time.perf_counter() - began,
             predictions=predictions.tobytes(),

@@ -14,7 +14,7 @@ from autopeft.search_spaces.method import LINEARS, Cost, Method, Part, Rates
 
 OFT_BLOCK, BOFT_BLOCK, C3A_BLOCK, ROAD_GROUP, VECTOR = 32, 4, 256, 64, 256
 """The library's usual block sizes; smaller where they do not divide a width."""
-RANDLORA_RANK, SKILLS, VECTORS = 32, 4, 256
+RANDLORA_RANK, SKILLS, VECTORS, EXPERTS = 32, 4, 256, 4
 
 _SMALLEST_CIRCLE = 8
 _WEIGHT: frozenset[Part] = frozenset({"weight"})
@@ -22,10 +22,6 @@ _BOTH: frozenset[Part] = frozenset({"weight", "bias"})
 _AS_ONE = "W + what the layer makes of the unit vectors, less W"
 
 REFUSED = {
-    "xlora": "X-LoRA mixes whole LoRA checkpoints that are already trained, by a classifier over "
-    "the hidden states of the model: there is nothing to put at a site",
-    "cpt": "CPT trains the prompt of a causal language model on its label tokens, with a loss and "
-    "inputs of its own",
     "cartridge": "Cartridge trains a cache of keys and values for one document; `prefix` is the "
     "same thing for a task",
     "multitask_prompt_tuning": "it distils one prompt from many tasks; a study has one task",
@@ -163,6 +159,11 @@ def _pvera(_backbone: Backbone, site: Site) -> Cost:
     return Cost(unit=2, fixed=site.outputs, most=min(site.inputs, site.outputs))
 
 
+def _xlora(_backbone: Backbone, site: Site) -> Cost:
+    widths, most = site.inputs + site.outputs, min(site.inputs, site.outputs)
+    return Cost(unit=EXPERTS * widths, fixed=EXPERTS * (site.inputs + 1), most=most)
+
+
 def _method(  # noqa: PLR0917  # a row of the table below
     name: str,
     config: str,
@@ -290,5 +291,20 @@ METHODS: tuple[Method, ...] = (
     _method(
         "tinylora", "TinyLoraConfig", "a few numbers that steer two singular directions",
         "TinyLoRA, arXiv 2602.04118", "numbers", _coefficients, 1e-2,
+    ),
+    Method(
+        name="xlora",
+        family="opaque",
+        summary="four low-rank products, and for every token how much of each",
+        paper="Buehler and Buehler 2024, arXiv 2402.07148",
+        places=LINEARS,
+        size="rank",
+        identity=True,
+        rates=Rates(low=1e-4, default=1e-3, high=1e-2),
+        cost=_xlora,
+        attach="autopeft.methods.xlora:attach",
+        scale=2.0,
+        adds=_WEIGHT,
+        merge="the shares of the experts differ from one token to the next",
     ),
 )  # fmt: skip

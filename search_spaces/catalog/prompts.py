@@ -38,6 +38,14 @@ def _prompts(_backbone: Backbone, site: Site) -> Cost | None:
     return None if site.stack == "decoder" else Cost(unit=site.outputs)
 
 
+_WORDLESS = {"vit", "deit", "dinov2", "clip", "clip_vision_model", "clip_text_model"}
+"""What reads images, or embeds its texts in one go: nothing can stand among its words."""
+
+
+def _context(backbone: Backbone, site: Site) -> Cost | None:
+    return None if backbone.architecture in _WORDLESS else _prompts(backbone, site)
+
+
 METHODS: tuple[Method, ...] = (
     Method(
         name="prefix",
@@ -139,5 +147,19 @@ METHODS: tuple[Method, ...] = (
         attach="autopeft.methods.p_tuning:attach",
         merge=_NO_INPUT,
         peft="PromptEncoderConfig",
+    ),
+    Method(
+        name="cpt",
+        family="opaque",
+        summary="words of the training data in front of the input, each moved a little (CPT)",
+        paper="Blau et al. 2024, arXiv 2410.17222",
+        places=("embeddings",),
+        size="prompt length",
+        identity=False,
+        rates=Rates(low=1e-5, default=1e-4, high=1e-3),
+        cost=_context,
+        attach="autopeft.methods.cpt:attach",
+        merge=_NO_INPUT,
+        peft="CPTConfig",
     ),
 )

@@ -49,10 +49,16 @@ def _layers(space: SpaceText) -> Iterator[str]:
             "'tie: layer_groups' in one, or leave them out"
         )
     for group in tied:
-        if group.depths:
+        if group.depths or group.last:
             yield (
-                f"{group.where}: 'depth' and 'tie: layer_groups' both say in which blocks the "
-                "group is; leave one of them"
+                f"{group.where}: {'depth' if group.depths else 'last'!r} and 'tie: layer_groups' "
+                "both say in which blocks the group is; leave one of them"
+            )
+    for group in space.groups:
+        if group.depths and group.last:
+            yield (
+                f"{group.where}: 'depth' and 'last' both say in which blocks the group is; leave "
+                "one of them"
             )
     if space.allocation and not space.filled:
         yield (

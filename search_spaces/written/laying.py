@@ -11,9 +11,10 @@ from autopeft.search_spaces.allocation import Allocation, Pattern, groups_of_row
 from autopeft.search_spaces.baselines import BASELINES, columns
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.search_spaces.configuration import Slot
-from autopeft.search_spaces.genes import Follower, Gene
+from autopeft.search_spaces.genes import Follower, Gene, Role
 from autopeft.search_spaces.space import SearchSpace
 from autopeft.search_spaces.written.named import named_configuration
+from autopeft.search_spaces.written.possible import must_be_possible
 from autopeft.search_spaces.written.records import Group, LayerGroups, OneOf
 
 Cells = tuple[tuple[int, int], ...]
@@ -45,7 +46,8 @@ class SpaceText:
 
         Raises:
             SpaceError: A group names no slot that the backbone has, two groups name the same, or
-                there is no ceiling where sizes follow from it.
+                there is no ceiling where sizes follow from it; or no configuration can hold what
+                is written (see ``must_be_possible``).
         """
         return _lay(self, backbone, ceiling)
 
@@ -71,6 +73,8 @@ def _lay(text: SpaceText, backbone: Backbone, ceiling: int | None) -> SearchSpac
     controls = [gene for one in sized for gene in _depths(one, slots, backbone)]
     controls += [gene for rule in text.one_of for gene in _picks(rule, sized, slots)]
     controls += _switches(genes, backbone.blocks) if text.switches else []
+    owners = {column: one.group for one in laid for column in one.columns}
+    must_be_possible(text.name, owners, slots, (*genes, *controls))
     if len(patterns) > 1 and text.layer_groups:
         controls.append(Gene(name="layer groups", choices=_numbers(patterns), role="pattern"))
     if len(text.allocation) > 1:
@@ -203,14 +207,17 @@ def _cells(found: Sequence[int], slots: tuple[Slot, ...]) -> Cells:
 
 
 def _depths(laid: _Laid, slots: tuple[Slot, ...], backbone: Backbone) -> Iterator[Gene]:
-    """Make a depth of every stack in which the group is: the row from which on it is absent."""
-    for stack in backbone.stacks if laid.group.depths else ():
+    """Make a choice in every stack up to which row, or from which on, the group is."""
+    group = laid.group
+    role: Role = "depth" if group.depths else "last"
+    for stack in backbone.stacks if group.depths or group.last else ():
         rows = range(stack.first, stack.first + stack.blocks)
         cells = tuple(cell for cell in _cells(laid.columns, slots) if cell[0] in rows)
-        ends = {stack.first + ceil(stack.blocks * share) for share in laid.group.depths}
+        ends = {stack.first + ceil(stack.blocks * share) for share in group.depths}
+        ends |= {ceil(stack.blocks * s) - stack.blocks - stack.first for s in group.last}
         if cells:
-            name = f"depth of {laid.group.name}" + (f" in {stack.name}" if stack.name else "")
-            yield Gene(name=name, choices=tuple(sorted(ends)), cells=cells, role="depth")
+            name = f"{role} of {group.name}" + (f" in {stack.name}" if stack.name else "")
+            yield Gene(name=name, choices=tuple(sorted(ends)), cells=cells, role=role)
 
 
 def _picks(rule: OneOf, laid: Sequence[_Laid], slots: tuple[Slot, ...]) -> Iterator[Gene]:

@@ -93,11 +93,17 @@ class NamedConfiguration:
         """Lay it over a backbone and hold it to a budget, where there is one.
 
         Raises:
-            SpaceError: The backbone lacks a slot, or a budget is needed and not named.
+            SpaceError: The backbone lacks a slot, has too few blocks, or a budget is needed and not
+                named.
             BudgetError: It trains nothing, or more than the budget allows.
         """
         found = self.on(backbone, slots, ceiling)
         trained = found.parameters(slots)
+        if not trained and ceiling is None:
+            raise SpaceError(
+                f"the configuration {self.name!r} has nothing in any of the {backbone.blocks} blocks "
+                "of this backbone: take a deeper one, or another configuration"
+            )
         if not trained:
             raise BudgetError(
                 f"a budget of {ceiling:,} parameters leaves nothing of the configuration "

@@ -18,7 +18,8 @@ from autopeft.search_spaces.written.records import TIES, Group, LayerGroups, One
 
 _KEYS = {"name", "summary", "paper", "differs", "groups", "switches", "layer_groups"}
 _KEYS |= {"allocation", "one_of", "start_from"}
-_GROUP_KEYS = {"name", "slots", "sizes", "tie", "depth", "optional", "follows"}
+_GROUP_KEYS = {"name", "slots", "sizes", "tie", "depth", "last", "optional", "follows"}
+_MOST_HALVINGS = 32  # no width is that large
 _SIZES = (
     "a list of whole numbers such as [0, 4, 8] with one above 0, {halvings_of_width: 10}, or budget"
 )
@@ -96,7 +97,7 @@ def _group(value: Value, name: str) -> Group:
     if "slots" not in entry:
         raise value.wrong("a group must have 'slots', a list such as [lora@attention.query]")
     follows = entry["follows"].texts("'follows'", '["lora@*"]') if "follows" in entry else ()
-    for key in ("sizes", "tie", "depth"):
+    for key in ("sizes", "tie", "depth", "last"):
         if follows and key in entry:
             raise entry[key].wrong(
                 f"{key!r} contradicts 'follows' in line {entry['follows'].line}: what follows is "
@@ -113,7 +114,8 @@ def _group(value: Value, name: str) -> Group:
         halvings=halvings,
         filled=filled,
         tie=entry["tie"].one_of("'tie'", TIES) if "tie" in entry else "none",  # type: ignore[arg-type]
-        depths=_depths(entry["depth"]) if "depth" in entry else (),
+        depths=_shares(entry.get("depth"), "'depth'", "a depth"),
+        last=_shares(entry.get("last"), "'last'", "an entry of 'last'"),
         optional="optional" in entry and entry["optional"].flag("'optional'"),
         follows=follows,
     )
@@ -123,9 +125,10 @@ def _sizes(value: Value) -> tuple[tuple[int, ...] | None, int, bool]:
     if value.data == "budget":
         return None, 0, True
     if isinstance(value.data, dict) and set(value.data) == {"halvings_of_width"}:
-        if halvings := value.data["halvings_of_width"].number():
+        halvings = value.data["halvings_of_width"].number() or 0
+        if 0 < halvings <= _MOST_HALVINGS:
             return None, halvings, False
-        raise value.wrong("'halvings_of_width' must be a whole number above 0")
+        raise value.wrong(f"'halvings_of_width' must be a whole number from 1 to {_MOST_HALVINGS}")
     numbers = [v.number() for v in value.data] if isinstance(value.data, list) else []
     sizes = [number for number in numbers if number is not None]
     if len(sizes) != len(numbers) or not any(sizes):
@@ -133,9 +136,9 @@ def _sizes(value: Value) -> tuple[tuple[int, ...] | None, int, bool]:
     return tuple(sorted(set(sizes))), 0, False
 
 
-def _depths(value: Value) -> tuple[Fraction, ...]:
-    shares = value.items("'depth'", "[1/4, 1/2, 3/4, 1]")
-    return tuple(sorted({share.share("a depth") for share in shares}))
+def _shares(value: Value | None, key: str, what: str) -> tuple[Fraction, ...]:
+    shares = value.items(key, "[1/4, 1/2, 3/4, 1]") if value else ()
+    return tuple(sorted({share.share(what) for share in shares}))
 
 
 def _words(value: Value | None, what: str, allowed: Iterable[str]) -> tuple[Any, ...]:

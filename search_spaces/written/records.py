@@ -23,8 +23,9 @@ class Group:
     ``slots`` are alternatives: the first whose patterns the backbone has is meant. ``sizes`` are
     numbers; None for ``halvings`` of the width, the width divided by 1, 2, 4 and so on. Where
     ``filled``, the budget decides. ``depths`` are shares of a stack's blocks, of which the group
-    can be in the first ones only. ``follows`` are patterns of slots: a slot of the group is then on
-    where one of them is on at the same site. ``where`` is the place in the file.
+    can be in the first ones only; ``last``, of which it can be in the last ones only.
+    ``follows`` are patterns of slots: a slot of the group is then on where one of them is on at the
+    same site. ``where`` is the place in the file.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Group:
     filled: bool = False
     tie: Tie = "none"
     depths: tuple[Fraction, ...] = ()
+    last: tuple[Fraction, ...] = ()
     optional: bool = False
     follows: tuple[str, ...] = ()
 

@@ -87,8 +87,8 @@ def test_an_unknown_method_is_refused():
 
 
 def test_a_known_method_that_is_not_offered_is_refused_with_the_reason():
-    with pytest.raises(OptionError, match="xlora is not offered: X-LoRA mixes whole LoRA"):
-        run("xlora")
+    with pytest.raises(OptionError, match="lily is not offered: Lily routes by the mean"):
+        run("lily")
 
 
 @pytest.fixture(scope="module")

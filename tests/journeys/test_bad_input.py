@@ -123,7 +123,7 @@ def test_a_model_folder_that_lacks_something(missing, said, data, tmp_path, refu
 
 
 def test_an_architecture_without_known_sites(data, tmp_path, refused):
-    """The sentence lists the architectures whose sites are known."""
+    """The sentence says what of its structure is not understood."""
     strange = tmp_path / "model"
     shutil.copytree(model_folder(), strange)
     config = json.loads((strange / "config.json").read_text()) | {"model_type": "mamba"}
@@ -131,7 +131,7 @@ def test_an_architecture_without_known_sites(data, tmp_path, refused):
     words = search_words(data, "--out", "out")
     words[words.index(MODEL)] = str(strange)
 
-    assert "no sites are known for the architecture 'mamba'" in refused(words)
+    assert "no architecture file names the model type 'mamba'" in refused(words)
 
 
 def test_an_output_directory_that_cannot_be_made(data, tmp_path, refused):

@@ -109,15 +109,18 @@ def test_of_two_packages_with_the_same_method_the_first_by_name_stands(package):
     assert "'b-plug'" in found.problems[0]
 
 
+RESOURCE = """
+from importlib.resources import files
+OFFER = files("autopeft.search_spaces.published") / FILE
+"""
+
+
 @pytest.mark.parametrize(
     ("offer", "name"),
     [
         ('OFFER = """{text}"""', "mine"),
         ('from pathlib import Path\nOFFER = Path(__file__).with_name("space.yaml")', "mine"),
-        (
-            'import importlib.resources as r\nOFFER = r.files("autopeft.search_spaces.published") / FILE',
-            "lora",
-        ),
+        (RESOURCE, "lora"),
     ],
     ids=["text", "path", "resource"],
 )

@@ -59,6 +59,7 @@ def test_every_architecture_can_be_estimated(tmp_path, family, precision):
         ("seq2seq", "bart", {}),
         ("image", "vit", {"head": "cls"}),
         ("image", "dinov2", {}),
+        ("image", "clip", {}),
     ],
 )
 def test_every_kind_of_task_can_be_estimated(tmp_path, kind, family, task):

@@ -85,6 +85,15 @@ def test_the_measurement_says_what_was_trained(tiny_bench):
     assert measured.head_parameters == 2 * 32 + 2
 
 
+def test_what_falls_away_after_training_is_counted_apart(tiny_bench):
+    """The scaffold of p_tuning: a seed of width 32 for each prompt, three layers 32 x 33."""
+    measured = tiny_bench.run({"p_tuning@embeddings": 4})
+
+    assert measured.parameters == 4 * 32
+    assert measured.scaffold_parameters == 4 * 32 + 3 * 32 * 33
+    assert tiny_bench.run().scaffold_parameters == 0
+
+
 def test_the_score_is_that_of_the_predictions(tiny_bench):
     measured = tiny_bench.run()
 

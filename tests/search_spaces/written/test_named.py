@@ -12,6 +12,7 @@ from autopeft.search_spaces.written.named import (
 )
 from autopeft.search_spaces.written.reading import known_spaces
 from tests.builders import BERT_BASE, TINY
+from tests.shapes import published
 
 SLOTS = slots_of(BERT_BASE)
 every_configuration = pytest.mark.parametrize(
@@ -20,10 +21,11 @@ every_configuration = pytest.mark.parametrize(
 
 
 @every_configuration
-def test_every_published_configuration_has_a_source_and_fits_bert(named):
-    slots = named.slots(SLOTS)
+def test_every_published_configuration_has_a_source_and_fits_its_kind_of_backbone(named):
+    backbone = published("t5-base") if named.name == "cross-attention" else BERT_BASE
+    slots = named.slots(slots_of(backbone))
 
-    found = named.on(BERT_BASE, slots, 10**7)
+    found = named.on(backbone, slots, 10**8)
 
     assert named.summary
     assert named.paper

@@ -19,8 +19,15 @@ switches: true
 """
 
 
-@pytest.mark.parametrize("space", known_spaces(), ids=lambda space: space.name)
-@pytest.mark.parametrize("backbone", [BERT_BASE, MINI_LM, TINY], ids=lambda backbone: backbone.name)
+LAID = [
+    pytest.param(space, backbone, id=f"{backbone.name}-{space.name}")
+    for space in known_spaces()
+    for backbone in (BERT_BASE, MINI_LM, TINY)
+    if (space.name, backbone) != ("shears", TINY)  # whose ranks begin above the tiny one's width
+]
+
+
+@pytest.mark.parametrize(("space", "backbone"), LAID)
 def test_every_known_space_can_be_laid_over_a_bert(space, backbone):
     laid = space.on(backbone, backbone.parameters // 100)
 
@@ -129,7 +136,7 @@ LAYERED = "groups: [{slots: ['lora@*'], sizes: budget, tie: layer_groups}]"
         ("name: [a]\ngroups: [{slots: ['lora@*'], sizes: [1]}]", r"line 1: 'name' must be a text"),
         ("groups:\n  - lora", r"own\.yaml, line 2: a group must be a mapping with the keys depth,"),
         ("groups:\n  - slots: ['lora@*']\n    sizes: [1]\n    size: 2",
-         r"own\.yaml, line 4: unknown key 'size' of a group; allowed are depth, follows, name,"),
+         r"own\.yaml, line 4: unknown key 'size' of a group; allowed are depth, follows, last,"),
         ("groups: [{sizes: [1]}]", r"line 1: a group must have 'slots', a list such as"),
         ("groups: [{slots: [], sizes: [1]}]", SLOTS),
         ("groups: [{slots: lora@ffn.input, sizes: [1]}]", SLOTS),
@@ -225,7 +232,8 @@ def test_a_slot_that_the_backbone_does_not_have_is_refused_with_those_it_has():
     with pytest.raises(
         SpaceError,
         match=r"space 'ours' \(own\.yaml, line 3\): there is no slot 'loar@\*' on this backbone: "
-        r"there are .*lora@attention\.query, .*; take another space, or mark the group",
+        r"there is no method 'loar'; did you mean 'lora'\? 'autopeft methods' lists them; take "
+        r"another space, or mark the group",
     ):
         space.on(TINY)
 

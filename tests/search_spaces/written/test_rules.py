@@ -34,6 +34,7 @@ def sizes(space: SearchSpace, configuration: Configuration, name: str) -> list[i
 
 
 DEPTH = tiny("groups: [{slots: [lora@ffn.input], sizes: [1, 2, 4], depth: [1/2, 1]}]")
+LAST = tiny("groups: [{slots: [full@block], sizes: [1], tie: all, last: [1/2, 1]}]")
 PICK = tiny("""
 groups:
   - {name: a, slots: [lora@ffn.input], sizes: [1, 2], tie: all}
@@ -67,8 +68,9 @@ groups: [{slots: [lora@attention.query, lora@attention.value], sizes: [0, 1], ti
 """)
 S4 = read_space("s4").on(TINY, 700)
 RULED = {
-    "depth": DEPTH, "pick": PICK, "pick by block": PICK_BY_BLOCK, "followed": FOLLOWED,
-    "clashing": CLASHING, "alone": ALONE, "grouped": GROUPED, "by block": BY_BLOCK,
+    "depth": DEPTH, "last": LAST, "pick": PICK, "pick by block": PICK_BY_BLOCK,
+    "followed": FOLLOWED, "clashing": CLASHING, "alone": ALONE,
+    "grouped": GROUPED, "by block": BY_BLOCK,
 }  # fmt: skip
 every_ruled = pytest.mark.parametrize("space", RULED.values(), ids=RULED)
 
@@ -114,7 +116,7 @@ def test_a_draw_keeps_the_ceiling_and_the_rules(space, share):
         assert not list(faults(configuration, space.slots))
 
 
-@pytest.mark.parametrize("space", [DEPTH, PICK], ids=["depth", "pick"])
+@pytest.mark.parametrize("space", [DEPTH, LAST, PICK], ids=["depth", "last", "pick"])
 def test_the_size_counts_what_can_be_told_apart(space):
     assert space.size == len({space.decode(genome) for genome in genomes(space)})
 
@@ -125,6 +127,12 @@ def test_below_its_depth_a_group_is_absent_and_its_sizes_above_are_free():
     assert (4, 0) in found
     assert (1, 4) in found
     assert all(first for first, _ in found)
+
+
+def test_the_last_blocks_alone_can_be_trained():
+    found = [tuple(sizes(LAST, LAST.decode(genome), "full@block")) for genome in genomes(LAST)]
+
+    assert found == [(0, 1), (1, 1)]
 
 
 def test_of_several_groups_one_is_picked():

@@ -1,0 +1,77 @@
+"""The end of a study: its answer, and the plan of what is recommended."""
+
+from datetime import UTC, datetime
+from importlib import metadata
+
+import numpy as np
+
+from autopeft.answer import Answer
+from autopeft.plan import VERSION, Expected, Plan, Provenance
+from autopeft.ports import Store
+from autopeft.selection import answer as answer_of
+from autopeft.study import Study
+from autopeft.trial import Trial
+
+
+def conclude(study: Study, store: Store) -> tuple[Answer, Plan]:
+    """Compare the finalists, make the plan of the one that is recommended, and remember both.
+
+    Raises:
+        StudyError: No trial has been measured.
+    """
+    from autopeft.tasks.metrics import METRICS as TASK_METRICS
+    from autopeft.tasks.reading import load_parts
+
+    trials = store.trials(study.id)
+    truth = load_parts(study.task, study.where.data, ["validation"])["validation"].truth
+    score = TASK_METRICS[study.task.metric].score
+    answer = answer_of(study, trials, truth.astype(np.float64), score)
+    plan = _plan(study, trials, answer)
+    store.save_answer(study.id, answer, plan)
+    return answer, plan
+
+
+def _plan(study: Study, trials: tuple[Trial, ...], answer: Answer) -> Plan:
+    chosen = next(trial for trial in trials if trial.number == answer.chosen)
+    proposal, measured, finalist = chosen.proposal, chosen.measurement, answer.finalist
+    if measured is None:
+        raise ValueError("the chosen trial has no measurement")
+    return Plan(
+        version=VERSION,
+        backbone=study.backbone,
+        task=study.task,
+        where=study.where,
+        slots=study.space.slots,
+        configuration=proposal.configuration,
+        recipe=proposal.recipe,
+        seed=proposal.seed,
+        parameters=proposal.configuration.parameters(study.space.slots),
+        head_parameters=measured.head_parameters,
+        scaffold_parameters=measured.scaffold_parameters,
+        expected=Expected(
+            metric=study.task.metric,
+            trial_score=measured.score,
+            interval=finalist.score,
+            seeds=finalist.seeds,
+        ),
+        provenance=Provenance(
+            study=study.id,
+            trial=chosen.number,
+            strategy=study.strategy,
+            space=study.space.name,
+            budget=study.budget.text,
+            ceiling=study.ceiling,
+            trials=answer.trials,
+            verdict=answer.verdict,
+            versions=versions(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Name the versions of what a measurement depends on."""
+    import platform
+
+    names = ("autopeft", "torch", "transformers", "optuna", "numpy")
+    return {"python": platform.python_version()} | {n: metadata.version(n) for n in names}

@@ -1,0 +1,80 @@
+"""What a space cannot ask of a backbone: slots that clash whatever is chosen, sizes out of range."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from autopeft.errors import SpaceError
+from autopeft.search_spaces.checking import clashes
+from autopeft.search_spaces.configuration import Slot
+from autopeft.search_spaces.genes import CONTROLS, Gene
+from autopeft.search_spaces.written.records import Group
+
+
+def must_be_possible(
+    name: str, groups: Mapping[int, Group], slots: tuple[Slot, ...], genes: Sequence[Gene]
+) -> None:
+    """Refuse a space in which a written size can never be; ``groups`` are those of the columns.
+
+    Raises:
+        SpaceError: All sizes of a group are too large for a slot, or two slots that clash are tied
+            to each other or can never be absent.
+    """
+    sized = [gene for gene in genes if gene.role == "size"]
+    for fault in (*_too_large(groups, slots, sized), *_clashing(groups, slots, genes)):
+        raise SpaceError(f"space {name!r} ({fault}")
+
+
+def _too_large(
+    groups: Mapping[int, Group], slots: tuple[Slot, ...], sized: Sequence[Gene]
+) -> Iterator[str]:
+    """Name the groups of which no size fits; single sizes above a slot's largest count as that."""
+    for gene in sized:
+        columns = {column for _, column in gene.cells}
+        group = groups[min(columns)]
+        limits = [(most, c) for c in sorted(columns) if (most := slots[c].most) is not None]
+        least = min((size for size in group.sizes or () if size), default=0)
+        if limits and least > min(limits)[0]:
+            most, column = min(limits)
+            yield (
+                f"{group.where}): its sizes begin at {least}, and {slots[column].name} takes 0 to "
+                f"{most} here: add such sizes, or take another backbone"
+            )
+
+
+def _clashing(
+    groups: Mapping[int, Group], slots: tuple[Slot, ...], genes: Sequence[Gene]
+) -> Iterator[str]:
+    tied = [set(gene.cells) for gene in genes if gene.role == "size"]
+    absent = {cell for gene in genes if gene.role in CONTROLS for cell in gene.cells}
+    sized = (gene for gene in genes if gene.role == "size" and gene.choices[0])
+    always = {cell for gene in sized for cell in gene.cells} - absent
+    for first, second in clashes(slots):
+        if _gives_way(groups, slots, first, second):
+            continue
+        both = f"{slots[first].name} and {slots[second].name} cannot both be in a block"
+        for block in range(*slots[first].blocks):
+            cells = {(block, first), (block, second)}
+            if any(cells <= one for one in tied):
+                yield (
+                    f"{groups[first].where}): {both}, as they change the same weights, and the "
+                    "group ties them to each other: leave one of them out, or untie them"
+                )
+            elif cells <= always:
+                yield (
+                    f"{groups[first].where} and {groups[second].where}): {both}, as they change "
+                    "the same weights, and neither can be absent: add the size 0 to one of them, "
+                    "or put their groups into 'one_of'"
+                )
+
+
+def _gives_way(
+    groups: Mapping[int, Group], slots: tuple[Slot, ...], first: int, second: int
+) -> bool:
+    """Whether a slot was found by a pattern such as ``bitfit@*`` only, beside one that it meets."""
+    if groups.get(first) is not groups.get(second):
+        return False
+    return not all(_spelled(groups[column], slots[column]) for column in (first, second))
+
+
+def _spelled(group: Group, slot: Slot) -> bool:
+    names = {slot.name, f"{slot.method}@{slot.place}"}
+    return any(not names.isdisjoint(alternative) for alternative in group.slots)
