@@ -11,7 +11,7 @@ from autopeft.answer import Interval
 from autopeft.backbone import Backbone
 from autopeft.errors import PlanError
 from autopeft.records import from_json, to_json
-from autopeft.search_spaces.catalog import METHODS
+from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.study import Task, Where
@@ -124,13 +124,44 @@ def _check_table(plan: Plan) -> None:
             f"there is no method {absent[0]!r} here: install the package that the plan's space "
             "came with, or update autopeft"
         )
+    _check_slots(plan)
     if wrong := next(faults(plan.configuration, plan.slots), None):
-        raise PlanError(f"the plan's table cannot be: {wrong}")
+        raise PlanError(
+            f"the plan's table cannot be: {wrong}; it was edited by hand: export it again"
+        )
     counted = plan.configuration.parameters(plan.slots)
     if counted != plan.parameters:
         raise PlanError(
             f"the plan states {plan.parameters:,} parameters, but its table trains {counted:,}: "
             "it was edited by hand; export it again"
+        )
+    _check_recipe(plan)
+
+
+def _check_slots(plan: Plan) -> None:
+    known = set(slots_of(plan.backbone))
+    if strange := [slot.name for slot in plan.slots if slot not in known]:
+        raise PlanError(
+            f"the plan's slot {strange[0]!r} is none that its backbone has, or costs something "
+            "else: it was edited by hand or made by another autopeft; export it again"
+        )
+    names = [slot.name for slot in plan.slots]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise PlanError(f"the plan has two columns for {twice[0]!r}: export it again")
+
+
+def _check_recipe(plan: Plan) -> None:
+    rated = plan.recipe.learning_rates
+    if bare := [m for m in plan.configuration.methods(plan.slots) if m not in rated]:
+        raise PlanError(
+            f"the plan's recipe has no learning rate for {bare[0]!r}: write one into "
+            "recipe/learning_rates, or export it again"
+        )
+    scaled = [m for m in plan.configuration.methods(plan.slots) if METHODS[m].scale is not None]
+    if bare := [method for method in scaled if method not in plan.recipe.scales]:
+        raise PlanError(
+            f"the plan's recipe has no scale for {bare[0]!r}: write one into recipe/scales, or "
+            "export it again"
         )
 
 

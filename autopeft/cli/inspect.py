@@ -10,9 +10,11 @@ import typer
 
 from autopeft.cli import options as opt
 from autopeft.cli.console import say, show_json, show_table, show_trials, trial_json
+from autopeft.cli.records import SourceOptions, TaskOptions, unfolded
 from autopeft.errors import AutopeftError
 from autopeft.ports import Store
 from autopeft.records import to_json
+from autopeft.study import DataFiles
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A study's id, the start of it, or 'latest'.")
@@ -98,19 +100,21 @@ def show(
         say("run its search again to the end")
 
 
+@unfolded
 def doctor(
-    model: opt.ModelOption = None,
-    data: opt.DataOption = None,
+    source: SourceOptions,
+    task: TaskOptions,
     store: opt.StoreOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Tell what is installed, which devices there are, and which model and data are in reach.
 
-    Ends with 2 where something has a problem; what is merely absent is none.
+    Data is read as a search with the same options would. Ends with 2 where something has a problem;
+    what is merely absent is none.
     """
     from autopeft.settings import settings
 
-    chosen = settings(model=model, data=data, store=store)
+    chosen = settings(model=source.model, data=source.data, store=store)
     rows = [("python", "ok", platform.python_version())]
     rows += [_package(name) for name in _PACKAGES]
     rows += [
@@ -122,7 +126,8 @@ def doctor(
     if chosen.model:
         rows.append(_checked("model", lambda: _model(chosen.model or "")))
     if chosen.data:
-        rows.append(_checked("data", lambda: _data(chosen.data or "")))
+        files = DataFiles(train=chosen.data, validation=source.validation, test=source.test)
+        rows.append(_checked("data", lambda: _data(files, task)))
     if as_json:
         show_json(
             [{"what": what, "state": state, "detail": detail} for what, state, detail in rows]
@@ -197,13 +202,22 @@ def _model(reference: str) -> str:
     )
 
 
-def _data(file: str) -> str:
-    from autopeft.study import DataFiles
+def _data(files: DataFiles, options: TaskOptions) -> str:
     from autopeft.tasks.reading import read_task
 
-    task = read_task(DataFiles(train=file), head="mean")
+    task = read_task(
+        files,
+        text=options.text,
+        label=options.label,
+        pair=options.text_pair,
+        split=options.split,
+        kind=options.task,
+        metric=options.metric,
+        head=options.head,
+        loss=options.loss or "completion",
+    )
     train, validation, test = task.examples
-    return f"{file}: {task.kind}, {train:,} / {validation:,} / {test:,} examples"
+    return f"{files.train}: {task.kind}, {train:,} / {validation:,} / {test:,} examples"
 
 
 def _cell(value: object) -> str:

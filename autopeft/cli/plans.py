@@ -39,11 +39,7 @@ def export(
     store: opt.StoreOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
-    """Write the plan and the report of a study.
-
-    Raises:
-        StudyError: The study has no answer yet.
-    """
+    """Write the plan and the report of a study that has an answer."""
     from autopeft.report import report
     from autopeft.settings import settings
 
@@ -81,9 +77,6 @@ def train(
 
     Model and data are the plan's own unless others are named. With --configuration there is no
     plan yet: model and data are named, and what is written to the plan goes along.
-
-    Raises:
-        OptionError: Neither or both are named, or options that a plan answers by itself.
     """
     if (plan is None) == (configuration is None):
         raise OptionError("name either a plan.json or a --configuration, and not both")

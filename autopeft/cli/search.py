@@ -56,7 +56,10 @@ def search(
     request = request_of(source, task, recipe, search)
     study = study_of(request)
     with results_folder(opt.folder_of(run.out, study.id)) as folder:
-        opened = sockets.store_of(chosen.store_url)  # not before: what is refused makes no store
+        # a store is not made before: what is refused leaves nothing behind
+        begun = _begun(study, chosen.store_url)
+        ready = None if begun else sockets.ready_evaluator(study, chosen.executor, run.threads)
+        opened = sockets.store_of(chosen.store_url)
         note(f"study {study.id}: {_headline(study)}")
         note_surprises(request, study.backbone, study.task)
         planned = limits.trials + 2 * study.finals
@@ -69,6 +72,7 @@ def search(
                     executor=chosen.executor,
                     workers=chosen.workers,
                     threads=run.threads,
+                    evaluator=ready,
                 )
                 progress.known(opened.trials(study.id))
                 for trial in running:
@@ -95,6 +99,15 @@ def search(
         return
     show_trials(study, known)
     say(f"\n{answer.sentence()}\n\nplan    {plan_file}\nreport  {report_file}")
+
+
+def _begun(study: Study, url: str) -> bool:
+    """Tell whether a store knows a study, without making one."""
+    from autopeft.wiring import sockets
+
+    if opt.missing_file(url) is not None:
+        return False
+    return any(known.id == study.id for known in sockets.store_of(url).studies())
 
 
 @unfolded

@@ -47,10 +47,6 @@ def show(
     """Lay a space over a model: its slots, its genes, and how large it is.
 
     Of the model, its config.json is enough.
-
-    Raises:
-        SpaceError: There is no such space, or it does not fit the model.
-        BudgetError: The budget cannot be read, or nothing fits into it.
     """
     from autopeft.budget import Budget
     from autopeft.search_spaces.written.reading import read_space
@@ -74,11 +70,7 @@ def check(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A YAML file of yours.")],
     as_json: opt.JsonOption = False,
 ) -> None:
-    """Read a space and say what it holds, or in which line it is wrong.
-
-    Raises:
-        SpaceError: It cannot be read, or contradicts itself.
-    """
+    """Read a space and say what it holds, or in which line it is wrong."""
     from autopeft.search_spaces.written.reading import read_space
 
     text = read_space(file)

@@ -29,6 +29,16 @@ class FinetuneEvaluator:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
+    def ready(self) -> "FinetuneEvaluator":
+        """Load backbone and data now, so that what cannot be used is refused before a trial.
+
+        Raises:
+            AutopeftError: Model or data cannot be used.
+        """
+        process.prepare()
+        self._resident()
+        return self
+
     def evaluate(self, trials: Sequence[Trial]) -> Iterator[Trial]:
         """Train the trials one after another, yielding progress about every second."""
         for trial in trials:

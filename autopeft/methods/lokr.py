@@ -3,8 +3,8 @@
     y = x Wᵀ + b + s · x (K ⊗ (Uᵀ D))ᵀ        K: L x M, D: rank x N, U: rank x Q
 
 where outputs = L · Q and inputs = M · N, split as near to the square root as the widths divide
-(``factors``, the split of the `peft` library). KronA (Edalati et al. 2022, arXiv 2212.10650) is the
-case of a full second factor. `peft` and LyCORIS take that one from a rank of max(Q, N) / 2 on; here
+(``factors``, the split of the `peft` library). `krona` is the case of
+a full second factor. `peft` and LyCORIS take that one from a rank of max(Q, N) / 2 on; here
 the second factor is always low-rank, and such ranks are not offered: the count is then linear in
 the rank, L · M + rank · (Q + N), and every size is one that `peft` builds alike. The scale is
 constant, where `peft` has alpha / r.

@@ -8,6 +8,7 @@ n = s · (inputs + outputs) of them, as many elements as LoRA of rank s trains.
 Axes: O outputs, I inputs of the site, N chosen elements.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -70,8 +71,8 @@ def smallest(scores: Tensor, count: int) -> Tensor:
     Unlike ``topk``, which leaves open what it does with equal scores, this gives the same answer
     on every machine, so that a mask can be computed again instead of being kept.
     """
-    flat = scores.flatten()
-    threshold = flat.kthvalue(count).values
-    below = (flat < threshold).nonzero().flatten()
-    equal = (flat == threshold).nonzero().flatten()
-    return torch.cat([below, equal[: count - len(below)]]).sort().values
+    flat = scores.flatten().float().cpu().numpy()
+    threshold = np.partition(flat, count - 1)[count - 1]
+    below, equal = np.flatnonzero(flat < threshold), np.flatnonzero(flat == threshold)
+    chosen = np.sort(np.concatenate([below, equal[: count - len(below)]]))
+    return torch.from_numpy(chosen).to(scores.device)

@@ -28,6 +28,8 @@ from autopeft.tasks.rows import (
 from autopeft.tasks.splits import PartName, assign_parts, check_texts
 from autopeft.tasks.table import Table, first_rows, present
 
+_IGNORED = "-100"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Corpus:
@@ -104,6 +106,12 @@ def _tagged(table: Table, columns: Columns) -> list[tuple[tuple[str, ...], tuple
             f"{table.path} does not have a tag for every word in {first_rows(wrong)}: "
             f"{len(first[0])} in column {columns.text!r}, {len(first[1])} in "
             f"{label_of(columns)!r}; correct or remove them"
+        )
+    if ignored := [row for row, (_, b) in enumerate(pairs, start=1) if _IGNORED in b]:
+        raise DataError(
+            f"column {label_of(columns)!r} of {table.path} has the tag {_IGNORED} in "
+            f"{first_rows(ignored)}, which stands for no tag where texts are tokens already: give "
+            "every word a tag of its own, such as O"
         )
     return pairs
 

@@ -15,6 +15,7 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 )
 IMAGE, LABEL, SPLIT = "image", "label", "split"
+_LONGEST = 200
 _LAYOUT = (
     "make one folder a class with its images inside, or such folders inside of train, validation "
     "and test"
@@ -75,6 +76,14 @@ def images_of(table: Table, column: str) -> tuple[Image, ...]:
     return tuple(Image(name=str(folder / cell)) for cell in table.filled(column))
 
 
+def shows_images(table: Table, column: str) -> bool:
+    """Tell whether a column holds images, or nothing but paths that end as those of images do."""
+    if column in table.images:
+        return True
+    paths = [cell for cell in table.columns.get(column, ()) if cell is not None]
+    return bool(paths) and all(Path(path).suffix.lower() in SUFFIXES for path in paths)
+
+
 def digests_of(images: Sequence[Image]) -> tuple[str, ...]:
     """Return the SHA-256 of every image's bytes: equal bytes are the same image."""
     return tuple(hashlib.sha256(image.read()).hexdigest() for image in images)
@@ -84,7 +93,7 @@ def check_images(images: Sequence[Image]) -> None:
     """Decode every image once, so that a broken one is told before anything is trained.
 
     Raises:
-        DataError: An image cannot be decoded.
+        DataError: An image cannot be decoded, or is a strip that is far too long.
     """
     for image in images:
         decoded(image, shrink=True)
@@ -96,13 +105,14 @@ def decoded(image: Image, *, shrink: bool = False) -> Any:
     With ``shrink`` a JPEG may come smaller, which is enough to find out whether it is whole.
 
     Raises:
-        DataError: The bytes are no image, or it is cut off.
+        DataError: The bytes are no image, or it is cut off, or a strip that is far too long.
     """
     import PIL.Image
     import PIL.ImageOps
 
     try:
         with PIL.Image.open(io.BytesIO(image.read())) as opened:
+            _check_shape(image, *opened.size)
             if shrink:
                 opened.draft("RGB", (32, 32))
             upright = PIL.ImageOps.exif_transpose(opened)
@@ -111,6 +121,15 @@ def decoded(image: Image, *, shrink: bool = False) -> Any:
         raise DataError(
             f"cannot read the image {image.name}: {_reason(error)}; repair or remove it"
         ) from None
+
+
+def _check_shape(image: Image, wide: int, high: int) -> None:
+    """Refuse a strip: a processor that fixes its short side would fill all memory with it."""
+    if max(wide, high) > _LONGEST * min(wide, high):
+        raise DataError(
+            f"the image {image.name} has {wide:,} by {high:,} pixels, and one side may be at most "
+            f"{_LONGEST} times the other: crop or remove it"
+        )
 
 
 def _in_colour(image: Any) -> Any:
@@ -130,9 +149,11 @@ def _to_eight_bits(image: Any) -> Any:
     import PIL.Image
 
     values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("some of its pixels are no finite numbers")
     # 16 bits are scaled by what they can hold; of larger types nobody says what white is.
     white = 65535.0 if image.mode.startswith("I") and values.max() <= 65535 else values.max()
-    scaled = np.clip(values / (white or 1.0), 0, 1) * 255
+    scaled = np.clip(values / (white if white > 0 else 1.0), 0, 1) * 255
     return PIL.Image.fromarray(scaled.round().astype(np.uint8), "L")
 
 

@@ -14,6 +14,7 @@ from autopeft.tasks.table import Table, first_rows, number
 
 _FEW = 20
 _SHARE = 0.05
+_IGNORED = "-100"  # what trainers and loss functions pass over
 
 
 def kind_of(labels: Sequence[str], column: str) -> TaskKind:
@@ -49,8 +50,15 @@ def class_names(classes: Sequence[str], given: Sequence[PartName], column: str) 
     """Return the classes in the order of their indices: by value if all are numbers, else by name.
 
     Raises:
-        DataError: There is one class only, or validation or test have one that train has not.
+        DataError: There is one class only, or one that stands for no label, or validation or test
+            have one that train has not.
     """
+    if _IGNORED in classes:
+        raise DataError(
+            f"column {column!r} has the label {_IGNORED} in {classes.count(_IGNORED)} of "
+            f"{len(classes)} rows, which stands for no label: remove those rows, or call the class "
+            "something else"
+        )
     train = {name for name, part in zip(classes, given, strict=True) if part == "train"}
     if unseen := sorted(set(classes) - train):
         raise DataError(

@@ -20,6 +20,7 @@ from autopeft.tasks.images import (
     images_of,
     read_folder,
 )
+from autopeft.tasks.kinds import is_of_images, other_kinds
 from autopeft.tasks.metrics import metric_for
 from autopeft.tasks.parts import Part, Pictures
 from autopeft.tasks.rows import Tables, without_split
@@ -48,8 +49,8 @@ def read_task(
     """Read and check the data, and describe what is learned from it.
 
     Columns that are not named are found by their names or looks. Without a kind the labels tell
-    classification from regression, and a folder of images is what it looks like. The metric is
-    the kind's first unless one is named. The parts come from the files, or from the split column
+    classification from regression, and images in a folder or table are what they look like. The
+    metric is the kind's first unless one is named. The parts come from the files, or from the split column
     of a single file, or from folders of images; validation or test, where they are missing, are
     cut off train with the seed (see `assign_parts`). ``usual_head`` is taken where the kind leaves
     a choice and none is named.
@@ -61,6 +62,8 @@ def read_task(
     if kind is None and holds_images(files.train):
         kind = "image"
     tables = _read(files, kind)
+    if kind is None and is_of_images(tables["train"], text, pair):
+        kind = "image"
     named = {"text": text, "label": label, "pair": pair, "split": split}
     columns = without_split(_columns(tables["train"], kind, **named), tables, split)
     corpus = corpus_of(tables, columns, kind, seed=seed)
@@ -119,9 +122,16 @@ def _table(path: str, kind: TaskKind | None) -> Table:
 
 
 def _columns(table: Table, kind: TaskKind | None, **named: str | None) -> Columns:
-    if kind is None or kind in {"classification", "regression"}:
+    if kind is not None and kind not in {"classification", "regression"}:
+        return conventional_columns(kind, table, **named)
+    try:
         return find_columns(table, **named)
-    return conventional_columns(kind, table, **named)
+    except DataError as error:
+        if kind is not None or any(named.values()) or not (others := other_kinds(table)):
+            raise
+        raise DataError(
+            f"{error}; or say --task {' or --task '.join(others)}, whose columns these look like"
+        ) from None
 
 
 def _head_for(kind: TaskKind, head: Head | None, usual: Head) -> Head:

@@ -65,7 +65,7 @@ def find_model(reference: str) -> ModelFiles:
         raise BackboneError(
             f"the model {reference!r} has no tokenizer: {path} holds no tokenizer.json or "
             f"vocabulary, and no {_PROCESSOR} of a model for images; save the tokenizer into the "
-            "same directory"
+            "same directory, or the image processor"
         )
     return files
 

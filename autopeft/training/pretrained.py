@@ -9,7 +9,10 @@ from autopeft.training.model_files import ModelFiles, first_line
 from autopeft.training.shape import asks_for_attention
 
 # Their first token has the position after the number of the padding token.
-_POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert"}
+_POSITIONS_AFTER_PADDING = {
+    *("roberta", "xlm-roberta", "camembert", "data2vec-text", "esm", "layoutlmv3", "lilt", "luke"),
+    *("markuplm", "mpnet", "roberta-prelayernorm", "xlm-roberta-xl"),
+}
 
 
 def load_backbone(files: ModelFiles, kind: TaskKind | None = None) -> Any:
@@ -43,7 +46,7 @@ def load_backbone(files: ModelFiles, kind: TaskKind | None = None) -> Any:
         if is_out_of_memory(error):
             raise
         raise BackboneError(
-            f"cannot load the weights of {files.reference!r}: {first_line(error)}; "
+            f"cannot load the weights of {files.reference!r}: {_reason(error)}; "
             "is the download complete?"
         ) from error
     # What the file lacks, transformers fills with random numbers. Checkpoints of masked language
@@ -57,6 +60,12 @@ def load_backbone(files: ModelFiles, kind: TaskKind | None = None) -> Any:
     if missing:
         model.pooler = None
     return model.requires_grad_(requires_grad=False).eval()
+
+
+def _reason(error: Exception) -> str:
+    if "mismatched" in str(error):  # transformers points to a table that it has logged
+        return "their shapes are not those that config.json describes"
+    return first_line(error)
 
 
 def auto_class(kind: TaskKind | None) -> Any:
@@ -166,8 +175,14 @@ def check_kind(files: ModelFiles, kind: TaskKind) -> None:
     from transformers import AutoConfig
     from transformers.models.auto import modeling_auto as auto
 
-    load_reader(files, kind)
-    config = AutoConfig.from_pretrained(files.path, local_files_only=True)
+    if not (files.has_processor if kind == "image" else files.has_tokenizer):
+        load_reader(files, kind)  # says what is missing
+    try:
+        config = AutoConfig.from_pretrained(files.path, local_files_only=True)
+    except Exception as error:  # whatever a configuration's own code raises on wrong values
+        raise BackboneError(
+            f"cannot read the configuration of {files.reference!r}: {first_line(error)}"
+        ) from None
     two = bool(config.is_encoder_decoder)
     masked = files.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     causal = files.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not two
@@ -178,6 +193,7 @@ def check_kind(files: ModelFiles, kind: TaskKind) -> None:
         raise _cannot(files, kind, "its tokens see those after them: take one such as GPT-2")
     if kind not in {"seq2seq", "causal_lm"} and two:
         raise _cannot(files, kind, "it is an encoder with a decoder: use --task seq2seq")
+    load_reader(files, kind)
 
 
 def _cannot(files: ModelFiles, kind: TaskKind, why: str) -> BackboneError:

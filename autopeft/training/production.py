@@ -71,6 +71,11 @@ def _trained(
             f"the model {where.model!r} does not have the weights that the plan was made for "
             f"({plan.backbone.name}, digest {plan.backbone.digest[:12]}): give that model"
         )
+    if backbone.sites != plan.backbone.sites or backbone.stacks != plan.backbone.stacks:
+        raise PlanError(
+            f"the plan describes other sites than the model {where.model!r} has: it was edited by "
+            "hand or made by another autopeft; export it again"
+        )
     trainer = Trainer.open(task, backbone, where, test=True, threads=threads)
     with trainer.tuned(plan.slots, plan.configuration, plan.recipe, seed) as tuned:
         measured: Measurement | None = None

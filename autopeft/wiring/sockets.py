@@ -78,6 +78,19 @@ def evaluator_of(study: Study, workers: int, threads: int | None) -> Evaluator:
     return FinetuneEvaluator(study, threads or max(1, (os.cpu_count() or 1) // workers))
 
 
+def ready_evaluator(study: Study, executor: str, threads: int | None) -> Evaluator | None:
+    """Build the evaluator with model and data loaded; None where workers load their own.
+
+    Raises:
+        AutopeftError: Model or data cannot be used.
+    """
+    from autopeft.evaluators.finetune import FinetuneEvaluator
+
+    if executor != "inline":
+        return None
+    return FinetuneEvaluator(study, threads or max(1, os.cpu_count() or 1)).ready()
+
+
 def store_of(url: str) -> Store:
     """Open the store at a URL."""
     from autopeft.storage.sql import SqlStore
@@ -93,15 +106,19 @@ def run(
     executor: str = "inline",
     workers: int = 1,
     threads: int | None = None,
+    evaluator: Evaluator | None = None,
 ) -> Iterator[Trial]:
-    """Run a study or go on with it, yielding every trial whenever it has changed."""
+    """Run a study or go on with it, yielding every trial whenever it has changed.
+
+    An ``evaluator`` that is ready need not load model and data again.
+    """
     chosen = executor_of(executor, workers)
     store.add_study(study)
     return search(
         study,
         limits,
         strategy=strategy_of(study),
-        evaluator=evaluator_of(study, workers, threads),
+        evaluator=evaluator or evaluator_of(study, workers, threads),
         executor=chosen,
         store=store,
         clock=time.monotonic,

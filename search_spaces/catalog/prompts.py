@@ -1,9 +1,10 @@
 """Methods that give attention something more to look at: prefixes and prompts."""
 
 from autopeft.backbone import Backbone, Site
-from autopeft.search_spaces.method import Cost, Method, Rates
+from autopeft.search_spaces.method import Cost, Method, Part, Rates
 
 _NO_PLACE = "attention has no place for more keys"
+_FRONT: frozenset[Part] = frozenset({"front"})
 _NO_INPUT = "the input has no place for more than its own words"
 
 
@@ -58,6 +59,7 @@ METHODS: tuple[Method, ...] = (
         rates=Rates(low=1e-3, default=1e-2, high=1e-1),
         cost=_prefix,
         attach="autopeft.methods.prefix:attach",
+        takes=_FRONT,  # a gate weighs one of them
         elastic=True,
         merge=_NO_PLACE,
         peft="PrefixTuningConfig",
@@ -73,6 +75,7 @@ METHODS: tuple[Method, ...] = (
         rates=Rates(low=5e-5, default=5e-4, high=5e-3),
         cost=_prefix,
         attach="autopeft.methods.prefix_mlp:attach",
+        takes=_FRONT,  # a gate weighs one of them
         merge=_NO_PLACE,
         peft="PrefixTuningConfig",
     ),

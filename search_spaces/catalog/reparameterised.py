@@ -48,6 +48,11 @@ def _lokr(_backbone: Backbone, site: Site) -> Cost | None:
     return Cost(unit=inner_out + inner_in, fixed=outer_out * outer_in, most=most)
 
 
+def _krona(_backbone: Backbone, site: Site) -> Cost:
+    (outer_out, inner_out), (outer_in, inner_in) = factors(site.outputs), factors(site.inputs)
+    return Cost(unit=outer_out * outer_in + inner_out * inner_in, most=1)
+
+
 def _moslora(backbone: Backbone, site: Site) -> Cost:
     return replace(_low_rank(backbone, site), square=1)
 
@@ -64,6 +69,7 @@ def _method(
     cost: Callable[[Backbone, Site], Cost | None],
     merge: str,
     peft: str,
+    size: str = "rank",
     scale: float | None = 2.0,
     default: float = 1e-3,
     elastic: bool = True,
@@ -75,7 +81,7 @@ def _method(
         summary=summary,
         paper=paper,
         places=LINEARS,
-        size="rank",
+        size=size,
         identity=True,
         rates=Rates(low=default / 10, default=default, high=default * 10),
         cost=cost,
@@ -131,10 +137,21 @@ METHODS: tuple[Method, ...] = (
     _method(
         "lokr",
         summary="a Kronecker product with a low-rank second factor",
-        paper="Yeh et al. 2023, arXiv 2309.14859; Edalati et al. 2022, arXiv 2212.10650",
+        paper="Yeh et al. 2023, arXiv 2309.14859",
         cost=_lokr,
         scale=1.0,
         merge="W + s · K ⊗ (Uᵀ D)",
+        peft="LoKrConfig",
+    ),
+    _method(
+        "krona",
+        summary="a Kronecker product of two full factors",
+        paper="Edalati et al. 2022, arXiv 2212.10650",
+        cost=_krona,
+        size="switch",
+        scale=1.0,
+        elastic=False,
+        merge="W + s · K ⊗ F",
         peft="LoKrConfig",
     ),
     _method(

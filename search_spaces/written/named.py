@@ -84,7 +84,13 @@ class NamedConfiguration:
         Raises:
             SpaceError: The backbone lacks a slot that it needs.
         """
-        used = self.columns(slots)
+        try:
+            used = self.columns(slots)
+        except SpaceError as error:
+            raise SpaceError(
+                f"the configuration {self.name!r} does not fit this model: {error}; take another "
+                "one ('autopeft spaces published') or another model"
+            ) from None
         return tuple(slot for column, slot in enumerate(slots) if column in used)
 
     def within(
@@ -101,8 +107,9 @@ class NamedConfiguration:
         trained = found.parameters(slots)
         if not trained and ceiling is None:
             raise SpaceError(
-                f"the configuration {self.name!r} has nothing in any of the {backbone.blocks} blocks "
-                "of this backbone: take a deeper one, or another configuration"
+                f"the configuration {self.name!r} has nothing in any of the "
+                f"{backbone.blocks} blocks of this backbone: take a deeper one, or another "
+                "configuration"
             )
         if not trained:
             raise BudgetError(

@@ -1,4 +1,4 @@
-"""What a space cannot ask of a backbone: slots that clash whatever is chosen, sizes out of range."""
+"""What a space cannot ask of a backbone: sizes out of range, slots that clash in any case."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -55,14 +55,14 @@ def _clashing(
             cells = {(block, first), (block, second)}
             if any(cells <= one for one in tied):
                 yield (
-                    f"{groups[first].where}): {both}, as they change the same weights, and the "
-                    "group ties them to each other: leave one of them out, or untie them"
+                    f"{groups[first].where}): {both}, as one takes what the other needs, and "
+                    "the group ties them to each other: leave one of them out, or untie them"
                 )
             elif cells <= always:
                 yield (
-                    f"{groups[first].where} and {groups[second].where}): {both}, as they change "
-                    "the same weights, and neither can be absent: add the size 0 to one of them, "
-                    "or put their groups into 'one_of'"
+                    f"{groups[first].where} and {groups[second].where}): {both}, as one takes "
+                    "what the other needs, and neither can be absent: add the size 0 to one of "
+                    "them, or put their groups into 'one_of'"
                 )
 
 
@@ -70,7 +70,7 @@ def _gives_way(
     groups: Mapping[int, Group], slots: tuple[Slot, ...], first: int, second: int
 ) -> bool:
     """Whether a slot was found by a pattern such as ``bitfit@*`` only, beside one that it meets."""
-    if groups.get(first) is not groups.get(second):
+    if first not in groups or groups[first] is not groups.get(second):
         return False
     return not all(_spelled(groups[column], slots[column]) for column in (first, second))
 

@@ -128,7 +128,9 @@ def _sizes(value: Value) -> tuple[tuple[int, ...] | None, int, bool]:
         halvings = value.data["halvings_of_width"].number() or 0
         if 0 < halvings <= _MOST_HALVINGS:
             return None, halvings, False
-        raise value.wrong(f"'halvings_of_width' must be a whole number from 1 to {_MOST_HALVINGS}")
+        raise value.wrong(
+            f"'halvings_of_width' must be a whole number above 0 and at most {_MOST_HALVINGS}"
+        )
     numbers = [v.number() for v in value.data] if isinstance(value.data, list) else []
     sizes = [number for number in numbers if number is not None]
     if len(sizes) != len(numbers) or not any(sizes):

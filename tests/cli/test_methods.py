@@ -15,6 +15,7 @@ from autopeft.cli.methods import description
 from autopeft.errors import OptionError
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.catalog.opaque import REFUSED
+from tests.models import opinions, save_tiny, write_rows
 
 ROOT = Path(__file__).parents[2]
 MAIN = "from autopeft.cli.app import main; main()"
@@ -188,3 +189,25 @@ def test_a_broken_plug_in_is_named_by_the_doctor_and_stops_nothing(plugged, tmp_
     assert listed.returncode == 0
     assert reason in listed.stderr
     assert "group_gain" in listed.stdout
+
+
+@pytest.mark.slow
+def test_the_space_of_an_installed_package_is_searched_and_its_plan_needs_it(plugged, tmp_path):
+    """Without the package the plan is refused with what to do."""
+    model = save_tiny(tmp_path / "model", "bert")
+    data = write_rows(tmp_path / "data.csv", opinions(60)).train
+    searched = plugged(
+        "search", "--model", model, "--data", data, "--space", "gains", "--budget", "20%",
+        "--epochs", "1", "--trials", "8", "--finals", "0", "--strategy", "random", "--threads", "1",
+        "--store", f"sqlite:///{tmp_path / 'store.db'}", "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert searched.returncode == 0, searched.stderr
+    trials = json.loads(searched.stdout)["trials"]
+    assert {trial["state"] for trial in trials} == {"complete"}
+
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    plan["slots"][0]["method"] = "group_gain"
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    refused = plugged("train", tmp_path / "plan.json", plug=False)
+    assert refused.returncode == 2
+    assert "there is no method 'group_gain' here: install the package" in refused.stderr

@@ -24,7 +24,7 @@ from autopeft.storage.processes import Process, process_of, this_process
 from autopeft.study import Columns, DataFiles, Study, Task, Where
 from autopeft.trial import Measurement, Proposal, Purpose, Recipe, Trial
 
-SLOT = Slot(method="lora", site="attention.query", blocks=(0, 100), unit=8)
+SLOT = Slot(method="lora", site="attention.query", blocks=(0, 2), unit=8, most=4)
 QUERY = Site(
     place="attention.query", kind="linear", path="layer.{block}.q", blocks=(0, 2), inputs=4,
     outputs=4, bias=True,
@@ -91,8 +91,9 @@ def a_plan(score: float = 0.91) -> Plan:
     )  # fmt: skip
     return Plan(
         version=VERSION, backbone=BACKBONE, task=TASK, where=WHERE, slots=(SLOT,),
-        configuration=Configuration(((1,), (2,))), recipe=Recipe(), seed=0, parameters=24,
-        head_parameters=10, expected=expected, provenance=provenance,
+        configuration=Configuration(((1,), (2,))), seed=0, parameters=24,
+        recipe=Recipe(learning_rates={"lora": 1e-3}, scales={"lora": 2.0}), head_parameters=10,
+        expected=expected, provenance=provenance,
     )  # fmt: skip
 
 

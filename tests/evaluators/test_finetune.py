@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from autopeft.errors import BackboneError
 from autopeft.evaluators.finetune import FinetuneEvaluator
 from autopeft.executors.inline import InlineExecutor
 from autopeft.trial import Fidelity, State
@@ -186,3 +187,10 @@ def test_a_real_model_is_measured_the_same_twice(tmp_path):
     assert one == other
     assert one.score > 0.6
     assert first.measurement.seconds > 0
+
+
+def test_what_cannot_be_loaded_is_found_out_before_a_trial(study, tmp_path):
+    gone = replace(study, where=replace(study.where, model=str(tmp_path)))
+
+    with pytest.raises(BackboneError, match=r"is no model: .* has no config\.json"):
+        FinetuneEvaluator(gone, threads=1).ready()

@@ -50,6 +50,7 @@ def count(method, places, size, blocks=12):
         ("vera", ("attention.query", "attention.value"), 1024, 12 * 2 * (1024 + 768)),
         ("loha", ("attention.query", "attention.value"), 4, 294_912),
         ("lokr", ("attention.query",), 8, 12 * (24 * 24 + 8 * (32 + 32))),
+        ("krona", ("attention.query",), 1, 12 * (24 * 24 + 32 * 32)),
         ("moslora", ("attention.query", "attention.value"), 8, 294_912 + 12 * 2 * 64),
         ("dylora", ("attention.query", "attention.value"), 8, 294_912),
     ],

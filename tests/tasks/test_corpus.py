@@ -79,6 +79,13 @@ class TestSentences:
         with pytest.raises(DataError, match=match):
             read_task(write_json(tmp_path / "a.jsonl", rows), kind="tokens")
 
+    def test_a_tag_that_stands_for_none_is_refused(self, tmp_path):
+        rows = [row | {"ner_tags": [-100, *range(5)]} for row in tagged(40)]
+        match = r"has the tag -100 in 40 rows .*: give every word a tag of its own, such as O"
+
+        with pytest.raises(DataError, match=match):
+            read_task(write_json(tmp_path / "a.jsonl", rows), kind="tokens")
+
     @pytest.mark.parametrize("column", ["tokens", "ner_tags"])
     def test_an_empty_word_or_tag_is_named_with_its_row(self, tmp_path, column):
         rows = tagged(40)

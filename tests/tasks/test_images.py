@@ -61,6 +61,13 @@ class TestDecoding:
     def test_odd_shapes_are_no_error(self, size):
         assert decoded(stored(PIL.Image.new("RGB", size, RED))).size == size
 
+    @pytest.mark.parametrize("size", [(1, 5000), (1001, 5)])
+    def test_a_strip_is_refused(self, size):
+        with pytest.raises(
+            DataError, match=r"pixels, and one side may be at most 200 times the other: crop or"
+        ):
+            decoded(stored(PIL.Image.new("RGB", size, RED)))
+
     def test_an_image_is_turned_upright(self):
         """Phones store it lying, and say so in its EXIF data."""
         image = PIL.Image.new("RGB", (6, 2), RED)

@@ -253,6 +253,13 @@ class TestLoading:
         with pytest.raises(BackboneError, match=f"lack 1 tensors, such as '{key}': is this the"):
             load_backbone(find_model(str(folder)))
 
+    def test_weights_of_other_shapes_are_refused(self, folder):
+        config = json.loads((folder / "config.json").read_text()) | {"vocab_size": 7}
+        (folder / "config.json").write_text(json.dumps(config))
+
+        with pytest.raises(BackboneError, match=r"their shapes are not those that config\.json"):
+            load_backbone(find_model(str(folder)))
+
     def test_a_pooler_that_was_never_trained_is_left_out(self, folder):
         """Checkpoints of masked language models have none; a random one would be no one's."""
         save_weights(BertForMaskedLM(config_of("bert")), folder)

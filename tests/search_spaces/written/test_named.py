@@ -101,6 +101,22 @@ def test_a_budget_that_leaves_nothing_is_refused():
         named_configuration("s4-t5-base").within(BERT_BASE, SLOTS, 100)
 
 
+def test_a_backbone_that_is_too_shallow_is_refused():
+    text = "cells: [{slots: [lora@attention.query], size: 1, span: [9/10, 1]}]"
+
+    with pytest.raises(SpaceError, match=r"has nothing in any of the 2 blocks of this backbone"):
+        parse_configuration(text, "own.yaml").within(TINY, slots_of(TINY), None)
+
+
+def test_a_backbone_that_lacks_a_slot_is_refused_with_the_configuration():
+    with pytest.raises(
+        SpaceError,
+        match=r"the configuration 'cross-attention' does not fit this model: there is no slot .*; "
+        r"take another one \('autopeft spaces published'\) or another model",
+    ):
+        named_configuration("cross-attention").slots(slots_of(TINY))
+
+
 def test_a_backbone_that_lacks_a_slot_is_refused():
     named = parse_configuration("cells: [{slots: [lora@cross.query], size: 1}]", "own.yaml")
 

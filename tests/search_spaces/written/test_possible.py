@@ -1,5 +1,7 @@
 """What no backbone could hold is refused, with the lines that say so."""
 
+import re
+
 import pytest
 
 from autopeft.errors import SpaceError
@@ -72,3 +74,24 @@ def test_what_a_wildcard_finds_twice_gives_way():
     space = laid("groups: [{slots: ['*@block', '*@ffn'], sizes: [0, 1], tie: slots}]")
 
     assert space.size > 1
+
+
+def test_a_space_of_nothing_but_gates_is_refused():
+    with pytest.raises(
+        SpaceError, match=r"no configuration of the space 'ours' trains anything: all that it"
+    ):
+        laid("groups: [{slots: [gate@attention.query], sizes: [0, 1]}]").smallest()
+
+
+@pytest.mark.parametrize(
+    ("slot", "said"),
+    [
+        ("lora@attention.kweri", "the sites of 'lora' here are attention.query, "),
+        ("lorra@attention.query", "there is no method 'lorra'; did you mean 'lora'?"),
+        ("wxyz@ffn", "there is no method 'wxyz'; 'autopeft methods' lists them"),
+        ("tiny_attention@*", "there is no method 'tiny_attention'"),
+    ],
+)
+def test_a_slot_that_is_not_there_is_refused_with_what_is(slot, said):
+    with pytest.raises(SpaceError, match=re.escape(said)):
+        laid(f"groups: [{{slots: ['{slot}'], sizes: [0, 1]}}]")
