@@ -33,6 +33,8 @@ ALLOCATIONS: dict[Allocation, Callable[[int, int], int]] = {
 def group_sizes(pattern: Pattern, blocks: int, count: int) -> tuple[int, ...]:
     """Divide blocks into groups; what rounding leaves over goes to the largest remainders.
 
+    No group is empty where there are blocks enough; the largest then gives one.
+
     Example:
         >>> group_sizes("spindle", 12, 4)
         (2, 4, 4, 2)
@@ -43,7 +45,11 @@ def group_sizes(pattern: Pattern, blocks: int, count: int) -> tuple[int, ...]:
     shares = [divmod(blocks * weight, sum(weights)) for weight in weights]
     left = blocks - sum(whole for whole, _ in shares)
     more = sorted(range(count), key=lambda group: -shares[group][1])[:left]
-    return tuple(whole + (group in more) for group, (whole, _) in enumerate(shares))
+    sizes = [whole + (group in more) for group, (whole, _) in enumerate(shares)]
+    while min(sizes) == 0 and max(sizes) > 1:
+        sizes[sizes.index(max(sizes))] -= 1
+        sizes[sizes.index(0)] += 1
+    return tuple(sizes)
 
 
 def groups_of_rows(pattern: Pattern, backbone: Backbone, count: int) -> tuple[int, ...]:
@@ -82,14 +88,17 @@ def fill_rows(
 ) -> None:
     """Set the size of every unit so that the whole table keeps the ceiling.
 
-    ``table`` holds the sizes of all other cells. A row gets the share of its weight among the rows
-    that have units. Rows and units that cannot have size 1 are left out one by one, the one that
-    is furthest from it first, so that the others do not pay for what is absent.
+    ``table`` holds the sizes of all other cells, which are paid in any case: the ceiling is kept
+    unless they alone are over it. A row gets the share of its weight among the rows that have
+    units. Rows and units that cannot have size 1 are left out one by one, the one that is furthest
+    from it first, so that the others do not pay for what is absent.
     """
     columns = {c for unit in units for c in unit.columns}
     columns |= {c for row in table for c, size in enumerate(row) if size}
     spend = ceiling - sum(slots[column].once for column in columns)
-    rows = _affordable_rows(table, units, slots, weights, spend)
+    filled = {unit.row for unit in units}
+    spend -= sum(_paid(row, slots) for number, row in enumerate(table) if number not in filled)
+    rows, spend = _affordable_rows(table, units, slots, weights, spend)
     total = sum(weights[row] for row in rows)
     for row, (own, paid) in rows.items():
         left = spend * weights[row] // total - paid
@@ -104,19 +113,27 @@ def _affordable_rows(
     slots: Sequence[Slot],
     weights: Sequence[int],
     spend: int,
-) -> dict[int, tuple[list[Unit], int]]:
-    """Return the rows that can have any unit at all: their units, and what other cells cost."""
+) -> tuple[dict[int, tuple[list[Unit], int]], int]:
+    """Return the rows that can have any unit at all, and what they may spend.
+
+    Of each row: its units, and what its other cells cost, which a row that is left out pays too.
+    """
     rows: dict[int, tuple[list[Unit], int]] = {}
     for unit in units:
-        paid = sum(slots[c].parameters(s) for c, s in enumerate(table[unit.row]) if s)
-        rows.setdefault(unit.row, ([], paid))[0].append(unit)
+        if unit.row not in rows:
+            rows[unit.row] = ([], _paid(table[unit.row], slots))
+        rows[unit.row][0].append(unit)
     least = {r: paid + min(u.cost(slots, 1) for u in own) for r, (own, paid) in rows.items()}
     for row in sorted(rows, key=lambda row: (-least[row] / weights[row], -row)):
         total = sum(weights[other] for other in rows)
         if spend * weights[row] // total >= least[row]:
             break  # the rows that are left are nearer to what they need
-        del rows[row]
-    return rows
+        spend -= rows.pop(row)[1]
+    return rows, spend
+
+
+def _paid(row: Sequence[int], slots: Sequence[Slot]) -> int:
+    return sum(slots[column].parameters(size) for column, size in enumerate(row) if size)
 
 
 def _affordable(units: list[Unit], slots: Sequence[Slot], left: int) -> list[tuple[Unit, int]]:

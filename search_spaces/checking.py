@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import compress
 
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Configuration, Slot
@@ -13,23 +14,23 @@ def faults(configuration: Configuration, slots: Sequence[Slot]) -> Iterator[str]
 
     Sizes out of range, slots that cannot go together, and slots that are nothing alone.
     """
-    pairs, needs = clashes(tuple(slots)), partners(tuple(slots))
+    rivals, needs = _rivals(tuple(slots))
     for block, row in enumerate(configuration.sizes):
-        for slot, size in zip(slots, row, strict=True):
-            if not size:
-                continue
+        present = list(compress(range(len(slots)), row))
+        for column in present:
+            slot, size = slots[column], row[column]
             if not slot.has(block):
                 yield f"block {block} has no {slot.site}, where {slot.name} is {size}"
             elif size < 0 or (slot.most is not None and size > slot.most):
                 yield f"{slot.name} in block {block} is {size}, and may be 0 to {slot.most}"
-        for first, second in pairs:
-            if row[first] and row[second]:
+        for second in present:
+            for first in sorted(rivals[second].intersection(present)):
                 yield (
                     f"{slots[first].name} and {slots[second].name} cannot both be in block "
                     f"{block}: they change the same weights"
                 )
-        for column, allowed in needs:
-            if row[column] and not any(row[partner] for partner in allowed):
+        for column in present:
+            if column in needs and needs[column].isdisjoint(present):
                 yield (
                     f"{slots[column].name} in block {block} has nothing to act on: put "
                     f"{_needed(slots[column])} there too, or leave it out"
@@ -50,6 +51,18 @@ def partners(slots: tuple[Slot, ...]) -> tuple[tuple[int, tuple[int, ...]], ...]
         for column, slot in enumerate(slots)
         if METHODS[slot.method].needs
     )
+
+
+@lru_cache(maxsize=64)
+def _rivals(
+    slots: tuple[Slot, ...],
+) -> tuple[tuple[frozenset[int], ...], dict[int, frozenset[int]]]:
+    """List for every column the earlier ones that it clashes with, and what some need."""
+    earlier: list[set[int]] = [set() for _ in slots]
+    for first, second in clashes(slots):
+        earlier[second].add(first)
+    needs = {column: frozenset(allowed) for column, allowed in partners(slots)}
+    return tuple(map(frozenset, earlier)), needs
 
 
 def _clash(one: Slot, other: Slot) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +63,15 @@ class Configuration:
             >>> Configuration(((8, 8),) * 12).parameters([query, value])
             294912
         """
-        total = 0
-        for slot, *column in zip(slots, *self.sizes, strict=True):
-            present = [size for size in column if size]
-            if present:
-                total += slot.once + sum(map(slot.parameters, present))
+        total = sum(
+            slot.once
+            for column, slot in enumerate(slots)
+            if slot.once and any(row[column] for row in self.sizes)
+        )
+        for row in self.sizes:
+            cells = zip(slots, row, strict=True)
+            for slot, size in compress(cells, row):  # of hundreds of slots few are there
+                total += slot.parameters(size)
         return total
 
     def methods(self, slots: Sequence[Slot]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ groups, and an *allocation* shares a budget out over them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import Literal
 
@@ -118,3 +119,26 @@ def enabling(gene: Gene, cell: tuple[int, int]) -> int:
     """Find the first choice under which a cell can be there."""
     choices = range(len(gene.choices))
     return next((choice for choice in choices if cell not in set(gene.off(choice))), 0)
+
+
+def simple(genes: Sequence[Gene], patterns: int) -> Iterator[tuple[int, ...]]:
+    """Yield genomes in which one gene is set, and what it takes for one of its cells to be."""
+    controls = [(i, gene, set(gene.cells)) for i, gene in enumerate(genes)
+                if gene.role in CONTROLS]  # fmt: skip
+    parted = [i for i, gene in enumerate(genes) if gene.role == "pattern"]
+    for index, gene in enumerate(genes):
+        if gene.role != "size":
+            continue
+        needed = {
+            tuple((i, enabling(g, cell)) for i, g, cells in controls if cell in cells)
+            for cell in gene.cells
+        }
+        choices, divisions = range(len(gene.choices)), range(patterns) if parted else (0,)
+        for choice, enabled, pattern in product(choices, sorted(needed), divisions):
+            genome = [0] * len(genes)
+            for i, value in enabled:
+                genome[i] = value
+            for i in parted:
+                genome[i] = pattern
+            genome[index] = choice
+            yield tuple(genome)

@@ -7,15 +7,18 @@ groups, slots that clash, sizes that the budget decides.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 from autopeft.errors import BudgetError, SpaceError
 from autopeft.search_spaces.allocation import ALLOCATIONS, Allocation, Unit, fill_rows
 from autopeft.search_spaces.checking import clashes, partners
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.search_spaces.counting import Counter
-from autopeft.search_spaces.genes import CONTROLS, Follower, Gene, active, count, enabling, fit
+from autopeft.search_spaces.genes import Follower, Gene, active, count, fit, simple
 
 Table = list[list[int]]
+_FEW = 1024  # genomes that are all tried to find the largest
+_FRAMING = frozenset({"pattern", "allocation"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,7 @@ class SearchSpace:
         count = max(pattern, default=0) + 1
         weights = [weight(group, count) for group in pattern] or [1] * self.blocks
         fill_rows(table, units, self.slots, weights, ceiling)
+        self._settle(table)  # what acts on a cell for which nothing was left goes with it
         self._follow(table)
 
     def encode(self, configuration: Configuration) -> tuple[int, ...] | None:
@@ -154,14 +158,13 @@ class SearchSpace:
 
     def _candidates(self, configuration: Configuration) -> Iterator[tuple[int, ...]]:
         """Yield the genome whose genes fit best, for every pattern and allocation."""
-        framing = {"pattern", "allocation"}
-        frames = [range(len(gene.choices)) if gene.role in framing else (0,) for gene in self.genes]
+        frames = [
+            range(len(gene.choices)) if gene.role in _FRAMING else (0,) for gene in self.genes
+        ]
         for frame in product(*frames):
             pattern = self._pattern(frame)
             yield tuple(
-                fixed
-                if gene.role in {"pattern", "allocation"}
-                else fit(gene, configuration, pattern)
+                fixed if gene.role in _FRAMING else fit(gene, configuration, pattern)
                 for gene, fixed in zip(self.genes, frame, strict=True)
             )
 
@@ -197,27 +200,7 @@ class SearchSpace:
         The smallest configuration is among them, because whatever else is set only adds to it;
         a genome of an empty configuration may be among them too.
         """
-        controls = [(i, gene, set(gene.cells)) for i, gene in enumerate(self.genes)
-                    if gene.role in CONTROLS]  # fmt: skip
-        parted = [i for i, gene in enumerate(self.genes) if gene.role == "pattern"]
-        for index, gene in enumerate(self.genes):
-            if gene.role != "size":
-                continue
-            needed = {
-                tuple((i, enabling(g, cell)) for i, g, cells in controls if cell in cells)
-                for cell in gene.cells
-            }
-            patterns = range(len(self.patterns)) if parted else (0,)
-            for choice, enabled, pattern in product(
-                range(len(gene.choices)), sorted(needed), patterns
-            ):
-                genome = [0] * len(self.genes)
-                for i, value in enabled:
-                    genome[i] = value
-                for i in parted:
-                    genome[i] = pattern
-                genome[index] = choice
-                yield tuple(genome)
+        return simple(self.genes, len(self.patterns))
 
     def smallest(self) -> Configuration:
         """Find the non-empty configuration with the fewest parameters.
@@ -245,26 +228,57 @@ class SearchSpace:
         return self.decode(genomes[min(present, key=lambda i: (counts[i], i))])
 
     def largest(self) -> Configuration:
-        """Find the configuration with the most parameters.
+        """Find the configuration with the most parameters, or one near it (``largest_is_exact``).
 
-        Every gene takes its last choice; where that keeps others out, because slots clash or one
-        set of slots is picked, choices are tried one after the other and the better one is kept.
+        Few genomes are all tried. Of many, every gene takes its last choice; where that keeps
+        others out, because slots clash, one set of slots is picked or a budget is shared, choices
+        are tried one after the other and the better one is kept.
         """
-        genome = [len(gene.choices) - 1 for gene in self.genes]
-        columns = {column for pair in clashes(self.slots) for column in pair}
-        best = self.parameters(genome)
+        if self._genomes <= _FEW:
+            every = list(product(*(range(len(gene.choices)) for gene in self.genes)))
+            return self.decode(every[int(self.counter().counts(every).argmax())])
+        framed = product(*(
+            range(len(gene.choices)) if gene.role in _FRAMING else (len(gene.choices) - 1,)
+            for gene in self.genes
+        ))  # fmt: skip
+        best, genome = max((self.parameters(genome), genome) for genome in framed)
+        columns = self._rivals
         for index, gene in enumerate(self.genes):
+            keeps_out = gene.filled or any(column in columns for _, column in gene.cells)
             if gene.role == "pick":
-                others = list(range(len(gene.choices)))
-            elif gene.choices[0] == 0 and any(column in columns for _, column in gene.cells):
-                others = [0]
+                others = range(len(gene.choices))
+            elif gene.choices[0] == 0 and keeps_out:
+                others = range(1)
             else:
                 continue
             for choice in others:
-                tried = [*genome[:index], choice, *genome[index + 1 :]]
+                tried = (*genome[:index], choice, *genome[index + 1 :])
                 if (trained := self.parameters(tried)) > best:
                     genome, best = tried, trained
         return self.decode(genome)
+
+    @property
+    def largest_is_exact(self) -> bool:
+        """Whether no configuration trains more than ``largest``; elsewhere some may.
+
+        Where sizes follow from the budget, that is what limits them; where slots clash or several
+        sets are picked, the best of all combinations is not looked for.
+        """
+        if self._genomes <= _FEW:
+            return True
+        picks = sum(gene.role == "pick" for gene in self.genes)
+        together = picks > 1 and (any(s.once for s in self.slots) or bool(partners(self.slots)))
+        return self.ceiling is None and not self._rivals and not together
+
+    @property
+    def _genomes(self) -> int:
+        return prod(len(gene.choices) for gene in self.genes)
+
+    @property
+    def _rivals(self) -> set[int]:
+        """Find the columns that genes set and that clash with each other."""
+        used = {column for gene in self.genes for _, column in gene.cells}
+        return {c for pair in clashes(self.slots) if used.issuperset(pair) for c in pair}
 
     def must_fit(self, ceiling: int, backbone_parameters: int) -> None:
         """Refuse a ceiling under which nothing can be proposed.

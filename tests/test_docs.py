@@ -1,5 +1,6 @@
 """The pages of the site say what is true, and the generated ones are what the code says now."""
 
+import html
 import importlib.util
 import re
 import shlex
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import markdown
 import pytest
 import typer.main
 import yaml
@@ -18,6 +20,12 @@ DOCS = ROOT / "docs"
 PAGES = {file.name: file.read_text("utf-8") for file in sorted(DOCS.glob("*.md"))}
 PROGRAM = typer.main.get_command(app)
 SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
+SHOWN = [
+    (page, file)
+    for page, text in PAGES.items()
+    for file in dict.fromkeys(re.findall(r'"(examples/[^"]+)"', text))
+]
+"""The pages that show files of this repository, and the files."""
 
 
 def command_lines():
@@ -93,11 +101,39 @@ def test_a_generated_page_is_what_the_code_says_now(page):
     assert PAGES[page] == generated()[page], f"docs/{page} is stale: run make docs"
 
 
-@pytest.mark.parametrize(
-    "file", sorted({f for t in PAGES.values() for f in re.findall(r'--8<-- "([^"]+)"', t)})
-)
-def test_a_file_that_a_page_shows_is_there(file):
-    assert (ROOT / file).is_file()
+def words_of(page):
+    """Return what readers of a built page see."""
+    return html.unescape(re.sub(r"<[^>]+>", "", page))
+
+
+def built(text):
+    """Build a page with the extensions of the site."""
+    given = [e if isinstance(e, dict) else {e: {}} for e in SITE["markdown_extensions"]]
+    options = {name: values for extension in given for name, values in extension.items()}
+    return markdown.markdown(text, extensions=list(options), extension_configs=options)
+
+
+@pytest.mark.parametrize(("page", "file"), SHOWN)
+def test_a_page_shows_the_file_that_it_names(page, file, monkeypatch):
+    """A formatter once took the marks for Python, and readers saw those instead."""
+    monkeypatch.chdir(ROOT)
+
+    assert (ROOT / file).read_text("utf-8").strip() in words_of(built(PAGES[page]))
+
+
+def test_the_page_of_plug_ins_shows_its_package():
+    names = {Path(file).name for page, file in SHOWN if page == "plug-ins.md"}
+
+    assert {"pyproject.toml", "record.py", "gain.py", "gains.yaml"} <= names
+
+
+def test_the_formatter_leaves_pages_alone():
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--diff", DOCS / "plug-ins.md"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.slow
@@ -109,3 +145,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "methods" / "index.html").is_file()
+    page = words_of((tmp_path / "plug-ins" / "index.html").read_text("utf-8"))
+    for _, file in SHOWN:
+        assert (ROOT / file).read_text("utf-8").strip() in page

@@ -117,13 +117,17 @@ def _named(
     recipe: RecipeOptions,
     search: SearchOptions,
 ) -> Plan:
-    """Make the plan of a published configuration; a budget is needed where sizes follow from it."""
+    """Make the plan of a published configuration.
+
+    A budget counts where it is named, as an option or in the settings; the usual one does not.
+    """
     from autopeft.search_spaces.written.named import named_configuration
+    from autopeft.settings import settings
     from autopeft.wiring.named import plan_of
 
-    named = named_configuration(name)
+    named_configuration(name)  # an unknown name is refused before any file is read
     request = request_of(source, task, recipe, search)
-    if search.budget is None and not named.filled:
+    if "budget" not in settings(budget=search.budget).model_fields_set:
         request = replace(request, budget="")
     plan = plan_of(request, name)
     note_surprises(request, plan.backbone, plan.task)

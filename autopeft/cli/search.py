@@ -143,6 +143,7 @@ def estimate(
         "configurations": study.space.size,
         "smallest": smallest.parameters(study.space.slots),
         "largest": largest.parameters(study.space.slots),
+        "largest_is": "exact" if study.space.largest_is_exact else "at least",
         "examples": list(study.task.examples),
         "trainings": runs,
         "workers": chosen.workers,
@@ -181,10 +182,12 @@ def _chosen(search: SearchOptions, run: RunOptions) -> tuple["Settings", Limits]
 def _estimate_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     ceiling, backbone = document["ceiling"], document["backbone_parameters"]
     share = f"{ceiling / backbone:.3%}"
+    least = "at least " if document["largest_is"] == "at least" else ""
     return [
         ("ceiling", f"{ceiling:,} of the backbone's {backbone:,} parameters ({share})"),
         ("space", f"{document['space']}, {Decimal(document['configurations']):.3g} configurations"),
-        ("smallest, largest", f"{document['smallest']:,} and {document['largest']:,} parameters"),
+        ("smallest", f"{document['smallest']:,} parameters"),
+        ("largest", f"{least}{document['largest']:,} parameters"),
         (
             "a trial",
             f"about {document['seconds_per_trial']:.0f} s, {document['steps_per_trial']} steps",

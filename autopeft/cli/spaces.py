@@ -117,6 +117,8 @@ def _document(
         "configurations": space.size,
         "smallest": smallest.parameters(space.slots),
         "largest": largest.parameters(space.slots),
+        "largest_is": "exact" if space.largest_is_exact else "at least",
+        "sizes_follow_from_budget": text.filled,
         "slots": [row for column in range(len(space.slots)) for row in _rows(space, column)],
         "choices": [_choice(space, gene) for gene in space.genes if gene.role != "size"],
     }
@@ -196,7 +198,7 @@ def _show(text: "SpaceText", document: dict[str, Any]) -> None:
     facts = [
         ("configurations", _large(document["configurations"])),
         ("smallest", _count(document["smallest"], parameters)),
-        ("largest", _count(document["largest"], parameters)),
+        ("largest", _largest(document)),
         ("budget", _count(ceiling, parameters)),
         ("paper", text.paper),
         ("differs", text.differs),
@@ -217,6 +219,17 @@ def _choices(choices: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 def _count(count: int, parameters: int) -> str:
     return f"{count:,} parameters, {count / parameters:.4%} of the backbone"
+
+
+def _largest(document: dict[str, Any]) -> str:
+    """Say how large it gets; where that was not found for certain, what is known of it."""
+    found, ceiling = document["largest"], document["ceiling"]
+    counted = _count(found, document["backbone_parameters"])
+    if document["largest_is"] == "exact":
+        return counted
+    if document["sizes_follow_from_budget"] and found <= ceiling:
+        return f"up to the budget, from which sizes follow; found was one of {counted}"
+    return f"at least {counted}"
 
 
 def _large(count: int) -> str:

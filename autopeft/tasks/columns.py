@@ -105,7 +105,7 @@ def _texts_for(pair: str | None) -> Sequence[str]:
 def _only(table: Table, use: str, candidates: Sequence[str]) -> str:
     if len(candidates) == 1:
         return candidates[0]
-    there = ", ".join(map(repr, table.columns))
+    there = ", ".join(map(repr, table.names))
     raise DataError(f"cannot tell which column of {table.path} is the {use} ({there}): {_MEND}")
 
 

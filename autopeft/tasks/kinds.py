@@ -3,11 +3,17 @@
 Only images are taken for what they look like; of other kinds no more than a hint is given.
 """
 
+from itertools import product
+
 from autopeft.study import TaskKind
 from autopeft.tasks.columns import TEXTS
-from autopeft.tasks.conventions import IMAGES, PROMPTS, TAGS, TRANSLATIONS, WORDS
+from autopeft.tasks.conventions import IMAGES, PROMPTS, TRANSLATIONS
 from autopeft.tasks.images import shows_images
 from autopeft.tasks.table import Table
+
+# What nobody calls a text and its class.
+_WORDS = ("tokens", "words")
+_TAGS = ("tags", "ner_tags", "pos_tags", "chunk_tags", "labels", "ner", "pos")
 
 
 def is_of_images(table: Table, text: str | None, pair: str | None) -> bool:
@@ -28,10 +34,10 @@ def is_of_images(table: Table, text: str | None, pair: str | None) -> bool:
 def other_kinds(table: Table) -> tuple[TaskKind, ...]:
     """Return the kinds whose data a table looks like, classification and regression apart."""
     names = {name.casefold() for name in table.names}
-    listed = {name.casefold() for name in table.lists}
-    found: list[TaskKind] = []
-    if listed & {*WORDS, *TAGS} or any(names >= {w, t} for w in WORDS[:2] for t in TAGS):
-        found.append("tokens")
-    found += ["causal_lm"] if any(names >= {*pair} for pair in PROMPTS) else []
-    found += ["seq2seq"] if any(names >= {*pair} for pair in TRANSLATIONS) else []
-    return (*found, *(["image"] if any(shows_images(table, n) for n in table.names) else []))
+    looks: dict[TaskKind, bool] = {
+        "tokens": bool(table.lists) or any(names >= {*pair} for pair in product(_WORDS, _TAGS)),
+        "causal_lm": any(names >= {*pair} for pair in PROMPTS),
+        "seq2seq": any(names >= {*pair} for pair in TRANSLATIONS),
+        "image": any(shows_images(table, name) for name in table.names),
+    }
+    return tuple(kind for kind, alike in looks.items() if alike)

@@ -50,10 +50,10 @@ def read_task(
 
     Columns that are not named are found by their names or looks. Without a kind the labels tell
     classification from regression, and images in a folder or table are what they look like. The
-    metric is the kind's first unless one is named. The parts come from the files, or from the split column
-    of a single file, or from folders of images; validation or test, where they are missing, are
-    cut off train with the seed (see `assign_parts`). ``usual_head`` is taken where the kind leaves
-    a choice and none is named.
+    metric is the kind's first unless one is named. The parts come from the files, or from the split
+    column of a single file, or from folders of images; validation or test, where they are missing,
+    are cut off train with the seed (see `assign_parts`). ``usual_head`` is taken where the kind
+    leaves a choice and none is named.
 
     Raises:
         DataError: The data cannot be used; the message names file, column and rows.

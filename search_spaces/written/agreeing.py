@@ -4,16 +4,17 @@ from collections.abc import Iterator
 
 from autopeft.errors import SpaceError
 from autopeft.search_spaces.written.laying import SpaceText
+from autopeft.search_spaces.written.meaning import meaningless
 from autopeft.search_spaces.written.records import OneOf
 
 
 def must_agree(space: SpaceText) -> None:
-    """Refuse entries that contradict each other.
+    """Refuse entries that contradict each other, or mean nothing on any backbone.
 
     Raises:
-        SpaceError: Two do; both lines are named.
+        SpaceError: Two do, and both lines are named; or one means nothing.
     """
-    for fault in (*_twice(space), *_layers(space), *_picked(space)):
+    for fault in (*_twice(space), *_layers(space), *_picked(space), *meaningless(space)):
         raise SpaceError(fault)
 
 

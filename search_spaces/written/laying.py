@@ -101,10 +101,17 @@ def pattern_names(text: SpaceText, backbone: Backbone) -> dict[Pattern, tuple[in
         return {}
     found: dict[Pattern, tuple[int, ...]] = {}
     for pattern in text.layer_groups.patterns:
-        rows = groups_of_rows(pattern, backbone, text.layer_groups.count)
+        rows = groups_of_rows(pattern, backbone, _layer_groups(text, backbone))
         if rows not in found.values():
             found[pattern] = rows
     return found
+
+
+def _layer_groups(text: SpaceText, backbone: Backbone) -> int:
+    """Count the layer groups: no more than the smallest stack has blocks."""
+    if text.layer_groups is None:
+        return 0
+    return min(text.layer_groups.count, *(stack.blocks for stack in backbone.stacks))
 
 
 def _patterns(text: SpaceText, backbone: Backbone) -> list[tuple[int, ...]]:
@@ -178,7 +185,7 @@ def _genes(
             "slots": f"{group.name}/{block}",
         }.get(tie, group.name)
         bundles.setdefault(name, []).append((block, column))
-    parts = range(text.layer_groups.count) if tie == "layer_groups" and text.layer_groups else [-1]
+    parts = range(_layer_groups(text, backbone)) if tie == "layer_groups" else [-1]
     for name, bundle in bundles.items():
         choices = _choices(group, [slots[column] for _, column in bundle], backbone)
         for part in parts:

@@ -142,16 +142,13 @@ def read_lines(text: str, file: str) -> Value:
     Raises:
         SpaceError: The text is no YAML, nests too deeply, or says the same key twice.
     """
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        if node is None:
-            return Value(None, file, 1)
-        return _value(loader, node, file, 0)
+        return Value(None, file, 1) if node is None else _value(loader, node, file, 0)
     except (yaml.YAMLError, ValueError) as error:
-        raise SpaceError(f"{file} is no YAML: {' '.join(str(error).split())}") from None
-    finally:
-        loader.dispose()
+        said = " ".join(str(error).split()).replace('"<unicode string>"', file)
+        raise SpaceError(f"{file} is no YAML: {said}") from None
 
 
 def _value(loader: yaml.SafeLoader, node: yaml.Node, file: str, depth: int) -> Value:

@@ -20,6 +20,7 @@ _KEYS = {"name", "summary", "paper", "differs", "groups", "switches", "layer_gro
 _KEYS |= {"allocation", "one_of", "start_from"}
 _GROUP_KEYS = {"name", "slots", "sizes", "tie", "depth", "last", "optional", "follows"}
 _MOST_HALVINGS = 32  # no width is that large
+_MOST = 1_000_000  # nor is any size
 _SIZES = (
     "a list of whole numbers such as [0, 4, 8] with one above 0, {halvings_of_width: 10}, or budget"
 )
@@ -135,6 +136,8 @@ def _sizes(value: Value) -> tuple[tuple[int, ...] | None, int, bool]:
     sizes = [number for number in numbers if number is not None]
     if len(sizes) != len(numbers) or not any(sizes):
         raise value.wrong(f"'sizes' must be {_SIZES}, not {value.plain()!r}")
+    if max(sizes) > _MOST:
+        raise value.wrong(f"'sizes' must be at most {_MOST:,}, and {max(sizes)} is above")
     return tuple(sorted(set(sizes))), 0, False
 
 

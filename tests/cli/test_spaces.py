@@ -56,6 +56,26 @@ def test_what_is_shown_names_sizes_choices_and_what_differs(model):
     assert "fused matrix" in text
 
 
+def test_where_sizes_follow_from_the_budget_it_is_shown_as_what_limits_them(model, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("groups: [{slots: ['lora@*'], sizes: budget}]")
+    words = ("spaces", "show", str(file), "--model", model, "--budget", "5%")
+
+    document = json.loads(run(*words, "--json"))
+    assert document["largest_is"] == "at least"
+    assert document["largest"] <= document["ceiling"]
+    assert "up to the budget, from which sizes follow; found was one of" in run(*words)
+    assert json.loads(run(*words[:2], "lora", *words[3:], "--json"))["largest_is"] == "exact"
+
+
+def test_where_slots_clash_the_largest_that_was_found_is_shown(model, tmp_path):
+    sites = "'full@*', 'bitfit@*', 'ln_fit@*', 'layer_norm@*'"
+    file = tmp_path / "own.yaml"
+    file.write_text(f"groups: [{{slots: [{sites}], sizes: [0, 1]}}]")
+
+    assert "at least " in run("spaces", "show", str(file), "--model", model)
+
+
 def test_that_nothing_fits_is_said(model):
     text = run("spaces", "show", "shears", "--model", model, "--budget", "100")
 
@@ -131,6 +151,21 @@ def test_its_plan_is_read_and_trained_again_with_the_same_score(model, data, tmp
 def test_what_is_over_a_named_budget_is_refused(model, data, tmp_path):
     with pytest.raises(BudgetError, match=r"'lora-r8-qv' trains 2,048 parameters"):
         train(model, data, tmp_path, "--configuration", "lora-r8-qv", "--budget", "100")
+
+
+def test_sizes_that_follow_from_the_budget_need_one_that_is_named(
+    model, data, tmp_path, monkeypatch
+):
+    """The usual 1% is nobody's word; one in the settings counts."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpaceError, match=r"'s4-t5-base' follow from the budget: name one"):
+        train(model, data, tmp_path / "out", "--configuration", "s4-t5-base")
+
+    (tmp_path / "autopeft.toml").write_text('budget = "20%"')
+    train(model, data, tmp_path / "out", "--configuration", "s4-t5-base")
+
+    document = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert document["provenance"]["budget"] == "20%"
 
 
 def test_an_unknown_configuration_is_refused(model, data, tmp_path):

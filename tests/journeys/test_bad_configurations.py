@@ -84,7 +84,7 @@ TWO = GROUP + "  - {slots: [%s], sizes: [%s]}\n"
         (GROUP % ("bitfit@block", "0, 7"), "bitfit@block takes 0 to 1 here"),
         ("groups: [{slots: ['lora@*'], sizes: {halvings_of_width: 1000000000}}]", "at most 32"),
         ("groups:\n- slots: ['lora@*']\n  sizes: [1]\n  sizes: [2]", "'sizes' is there already"),
-        (GROUP % ("lora@attention.quary", "0, 1"), "the sites of 'lora' here are attention.query"),
+        (GROUP % ("lora@attention.quary", "0, 1"), "did you mean 'attention.query'?"),
         (GROUP % ("lorax@attention.query", "0, 1"), "no method 'lorax'; did you mean 'lora'?"),
         (GROUP % ("lora@decoder.cross.query", "0, 1"), "the sites of 'lora' here are attention"),
         (
@@ -94,7 +94,7 @@ TWO = GROUP + "  - {slots: [%s], sizes: [%s]}\n"
         (GROUP % ("gate@attention.query", "0, 1"), "trains anything: all that it names acts on"),
         (
             TWO % ("lora@attention.query", "1", "dora@attention.query", "1"),
-            "neither can be absent: add the size 0 to one of them",
+            "neither can be absent: add the size 0 to lora@attention.query",
         ),
         (
             "groups: [{slots: [bitfit@block, layer_norm@ffn.norm], sizes: [0, 1], tie: all}]",

@@ -10,6 +10,7 @@ from autopeft.search_spaces.configuration import Configuration
 from tests.methods.small_models import FUSED, KINDS, WIDTH, inside, shake, small
 
 METHODS = [method.name for method in RECORDS]
+SIZE = {method.name: 1 if method.size == "switch" else 2 for method in RECORDS}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -127,7 +128,7 @@ def test_a_slice_changes_its_own_outputs_only(gpt2, method, site):
     x = torch.randn(2, 3, WIDTH, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         before = gpt2.model.get_submodule(layer_path)(x)
-        with inside(gpt2, {f"{method}@{site}": 2}) as injection:
+        with inside(gpt2, {f"{method}@{site}": SIZE[method]}) as injection:
             shake(injection)
             after = gpt2.model.get_submodule(layer_path)(x)
 
@@ -140,7 +141,7 @@ def test_a_slice_changes_its_own_outputs_only(gpt2, method, site):
 @pytest.mark.parametrize("method", METHODS)
 def test_three_slices_with_merged_weights_do_as_they_did_apart(gpt2, method):
     own = gpt2.copy()
-    with inside(own, {f"{method}@{site}": 2 for site in FUSED}) as injection:
+    with inside(own, {f"{method}@{site}": SIZE[method] for site in FUSED}) as injection:
         shake(injection)
         expected = own.hidden()
         injection.merge()
@@ -169,7 +170,8 @@ def padded(value, larger):
 def test_all_that_only_add_to_a_matrix_go_together(model):
     """At each site, and in the whole of a fused matrix beside its slices."""
     adding = [record.name for record in RECORDS if not record.takes]
-    sizes = {slot.name: 2 for slot in slots_of(model.backbone) if slot.method in adding}
+    slots = slots_of(model.backbone)
+    sizes = {slot.name: SIZE[slot.method] for slot in slots if slot.method in adding}
     own = model.copy()
     before = own.hidden()
     with inside(own, sizes) as injection:
@@ -212,7 +214,7 @@ def test_what_others_add_to_the_output_is_not_scaled_by_dora(gpt2):
 def test_dora_shares_its_matrix_with_no_other(model, method):
     with (
         pytest.raises(PlanError, match="cannot both be in block 0: they change the same weights"),
-        inside(model, {"dora@ffn.output": 2, f"{method}@ffn.output": 2}),
+        inside(model, {"dora@ffn.output": 2, f"{method}@ffn.output": SIZE[method]}),
     ):
         pass
 

@@ -112,6 +112,13 @@ def test_two_columns_that_look_like_text_are_left_to_the_user():
         find_columns(table(a=LONG, b=OTHER, label=FEW))
 
 
+def test_columns_of_lists_are_named_too():
+    data = Table(path="data.jsonl", columns={"id": ("1", "2")}, nested=("words",), digest="")
+
+    with pytest.raises(DataError, match=r"is the text \('id', 'words'\): name the columns"):
+        find_columns(data)
+
+
 @pytest.mark.parametrize("others", [{}, {"a": FEW, "b": FEW}])
 def test_a_label_that_cannot_be_told_is_left_to_the_user(others):
     with pytest.raises(DataError, match=r"is the label .*: name the columns with --text, --label"):

@@ -68,6 +68,22 @@ class TestDecoding:
         ):
             decoded(stored(PIL.Image.new("RGB", size, RED)))
 
+    @pytest.mark.parametrize("wrong", [np.nan, np.inf])
+    def test_pixels_that_are_no_numbers_are_refused(self, wrong):
+        """Arithmetic on them ends in some colour, and in a warning that nobody reads."""
+        pixels = np.ones((4, 4), dtype=np.float32)
+        pixels[1, 2] = wrong
+
+        with pytest.raises(
+            DataError, match=r"cannot read the image a file: some of its pixels are no finite num"
+        ):
+            decoded(stored(PIL.Image.fromarray(pixels), "TIFF"))
+
+    def test_pixels_below_zero_are_black(self):
+        pixels = np.full((4, 4), -3, dtype=np.float32)
+
+        assert corner(stored(PIL.Image.fromarray(pixels), "TIFF")) == (0, 0, 0)
+
     def test_an_image_is_turned_upright(self):
         """Phones store it lying, and say so in its EXIF data."""
         image = PIL.Image.new("RGB", (6, 2), RED)
@@ -177,6 +193,30 @@ class TestTask:
         assert task.columns == Columns(text="image", label="label")
         assert task.labels == ("bright", "dark")
         assert task.examples == (36, 12, 12)
+
+    @pytest.mark.parametrize("cell", ["bytes", "object", "path"])
+    def test_a_table_of_images_is_known_for_what_it_is(self, tmp_path, cell):
+        write_pictures(tmp_path / "data", 60)
+        rows = []
+        for file in sorted((tmp_path / "data").rglob("*.png")):
+            content, path = file.read_bytes(), str(file.relative_to(tmp_path))
+            forms = {"bytes": content, "object": {"bytes": content, "path": path}, "path": path}
+            rows.append({"image": forms[cell], "label": file.parent.name})
+        table = tmp_path / "data.parquet"
+        datasets.Dataset.from_list(rows).to_parquet(str(table))
+
+        task = read_task(DataFiles(train=str(table)))
+
+        assert (task.kind, task.labels) == ("image", ("bright", "dark"))
+        assert task.columns == Columns(text="image", label="label")
+        assert task.examples == (36, 12, 12)
+
+    def test_a_class_that_stands_for_no_label_is_refused(self, tmp_path):
+        data = write_pictures(tmp_path / "data", 40)
+        (tmp_path / "data/dark").rename(tmp_path / "data/-100")
+
+        with pytest.raises(DataError, match=r"column 'label' has the label -100 in 20 of 40 rows"):
+            read_task(data)
 
     def test_equal_bytes_never_land_in_two_parts(self, tmp_path):
         data = write_pictures(tmp_path / "data", 40)

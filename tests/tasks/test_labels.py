@@ -82,6 +82,14 @@ def test_a_single_class_is_refused():
         class_names(["a", "a"], ["train", "train"], "mood")
 
 
+def test_a_label_that_stands_for_none_is_refused():
+    """Trainers pass over it, so it would be no class to them."""
+    match = r"column 'mood' has the label -100 in 1 of 4 rows, .*: remove those rows, or call the"
+
+    with pytest.raises(DataError, match=match):
+        class_names(as_classes(["0", "1", "1", "-100.0"]), ["train"] * 4, "mood")
+
+
 def test_numbers_are_read_as_floats():
     numbers = as_numbers(table("1", "2.5", "-1e2"), "label")
 

@@ -114,6 +114,31 @@ def test_the_kind_can_be_said(tmp_path):
     assert read_task(files, head="mean", kind="regression").examples == (24, 8, 8)
 
 
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        (("words", "tags"), "--task tokens, whose columns these look like"),
+        (("prompt", "completion"), "--task causal_lm or --task seq2seq, whose columns these look"),
+        (("source", "target_text"), None),
+    ],
+)
+def test_columns_that_cannot_be_told_may_be_those_of_another_task(tmp_path, columns, hint):
+    rows = [dict.fromkeys(columns, f"some words of number {n}") for n in range(40)]
+    with pytest.raises(DataError, match=r"cannot tell which column of .* is the text") as caught:
+        read_task(one(tmp_path / "a.csv", rows))
+
+    assert (f"or say {hint}" in str(caught.value)) if hint else ("--task" not in str(caught.value))
+
+
+def test_who_names_columns_or_a_kind_gets_no_hint_of_another(tmp_path):
+    rows = [{"words": f"a {n}", "tags": f"b {n}"} for n in range(40)]
+
+    for named in ({"text": "words"}, {"kind": "classification"}):
+        with pytest.raises(DataError, match="cannot tell which column") as caught:
+            read_task(one(tmp_path / "a.csv", rows), **named)
+        assert "or say" not in str(caught.value)
+
+
 def test_a_metric_that_does_not_fit_the_kind_is_refused(tmp_path):
     with pytest.raises(OptionError, match="metric 'spearman' does not fit classification"):
         read_task(one(tmp_path / "a.csv"), head="mean", metric="spearman")

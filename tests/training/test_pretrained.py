@@ -28,6 +28,11 @@ from tests.models import (
     save_weights,
 )
 
+POSITIONS_AFTER_PADDING = (
+    *("data2vec-text", "esm", "layoutlmv3", "lilt", "luke", "markuplm", "mpnet", "roberta"),
+    *("roberta-prelayernorm", "xlm-roberta-xl"),
+)
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -280,6 +285,24 @@ class TestLoading:
         files = find_model(str(save_tiny(tmp_path, family)))
         longest, model = load_tokenizer(files).model_max_length, load_backbone(files)
 
+        model(input_ids=torch.full((1, longest), 9))
+        with pytest.raises((IndexError, RuntimeError), match=r"size|out of"):
+            model(input_ids=torch.full((1, longest + 1), 9))
+
+    @pytest.mark.parametrize("family", POSITIONS_AFTER_PADDING)
+    def test_positions_that_are_counted_from_padding_begin_after_it(self, tmp_path, family):
+        """With the padding token of their checkpoints, 1, two positions are no text's."""
+        own = {
+            "esm": {"mask_token_id": 5},
+            "layoutlmv3": {"hidden_size": 48, "coordinate_size": 8, "shape_size": 8},
+            "lilt": {"hidden_size": 48},
+            "luke": {"entity_vocab_size": 5},
+        }
+        save_tiny(tmp_path, family, pad_token_id=1, **own.get(family, {}))
+        files = find_model(str(tmp_path))
+        longest, model = load_tokenizer(files).model_max_length, load_backbone(files)
+
+        assert longest == 38
         model(input_ids=torch.full((1, longest), 9))
         with pytest.raises((IndexError, RuntimeError), match=r"size|out of"):
             model(input_ids=torch.full((1, longest + 1), 9))

@@ -118,13 +118,15 @@ GROUPS = r"own\.yaml, line 1: 'groups' must be a list such as \[\{slots: \[lora@
 SLOTS = r"own\.yaml, line 1: 'slots' must be a list such as \[lora@attention\.query\] or \{first_of"
 SIZES = r"own\.yaml, line 1: 'sizes' must be a list of whole numbers such as \[0, 4, 8\] with one"
 HALVINGS = r"own\.yaml, line 1: 'halvings_of_width' must be a whole number above 0"
+LARGE = r"own\.yaml, line 1: 'sizes' must be at most 1,000,000, and \d+ is above"
 LAYERED = "groups: [{slots: ['lora@*'], sizes: budget, tie: layer_groups}]"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("groups: [", r"own\.yaml is no YAML: while parsing"),
+        ("groups: [", r"own\.yaml is no YAML: while parsing .* in own\.yaml, line 1, column 10: "),
+        ("name: \x00", r"own\.yaml is no YAML: unacceptable character #x0000: .* in own\.yaml"),
         ("day: 2020-99-99", r"own\.yaml is no YAML: month must be"),
         ("", r"own\.yaml, line 1: a space must be a mapping with the keys allocation, differs,"),
         ("[lora]", r"own\.yaml, line 1: a space must be a mapping with the keys allocation,"),
@@ -151,6 +153,8 @@ LAYERED = "groups: [{slots: ['lora@*'], sizes: budget, tie: layer_groups}]"
         ("groups: [{slots: ['lora@*'], sizes: [-1, 4]}]", SIZES),
         ("groups: [{slots: ['lora@*'], sizes: [1.5]}]", SIZES),
         ("groups: [{slots: ['lora@*'], sizes: [true]}]", SIZES),
+        ("groups: [{slots: ['lora@*'], sizes: [0, 24019198012642646]}]", LARGE),
+        ("groups: [{slots: ['lora@*'], sizes: [1000001]}]", LARGE),
         ("groups: [{slots: ['lora@*'], sizes: {halvings: 3}}]", SIZES),
         ("groups: [{slots: ['lora@*'], sizes: {halvings_of_width: 0}}]", HALVINGS),
         ("groups: [{slots: ['lora@*'], sizes: {halvings_of_width: true}}]", HALVINGS),
@@ -227,25 +231,31 @@ def test_entries_that_contradict_each_other_are_refused_with_both_lines(text, me
 
 
 def test_a_slot_that_the_backbone_does_not_have_is_refused_with_those_it_has():
-    space = parse_space("name: ours\ngroups:\n  - {slots: ['loar@*'], sizes: [1]}", "own.yaml")
+    text = "name: ours\ngroups:\n  - {slots: [lora@cross.query], sizes: [1]}"
+    space = parse_space(text, "own.yaml")
 
     with pytest.raises(
         SpaceError,
-        match=r"space 'ours' \(own\.yaml, line 3\): there is no slot 'loar@\*' on this backbone: "
-        r"there is no method 'loar'; did you mean 'lora'\? 'autopeft methods' lists them; take "
-        r"another space, or mark the group",
+        match=r"space 'ours' \(own\.yaml, line 3\): there is no slot 'lora@cross\.query' on this "
+        r"backbone: the sites of 'lora' here are attention\.query, .*; take another space, or mark "
+        r"the group",
     ):
         space.on(TINY)
 
 
 def test_an_optional_group_is_left_out_where_the_backbone_has_none_of_it():
-    text = "groups: [{slots: ['lora@*'], sizes: [1]}, {slots: [a@b], sizes: [1], optional: true}]"
+    text = """
+    groups:
+      - {slots: ['lora@*'], sizes: [1]}
+      - {slots: [prefix@cross], sizes: [1], optional: true}
+    """
 
     assert parse_space(text, "own.yaml").on(TINY).free_methods == ("lora",)
 
 
 def test_a_space_of_which_the_backbone_has_nothing_is_refused():
-    space = parse_space("groups: [{slots: [a@b], sizes: [1], optional: true}]", "own.yaml")
+    text = "groups: [{slots: [prefix@cross], sizes: [1], optional: true}]"
+    space = parse_space(text, "own.yaml")
 
     with pytest.raises(SpaceError, match=r"space 'own\.yaml': the backbone has none of its slots"):
         space.on(TINY)
@@ -291,7 +301,7 @@ def test_a_slot_in_two_groups_is_refused():
     name: ours
     groups:
       - {slots: ["lora@*"], sizes: [1]}
-      - {slots: [lora@ffn.input], sizes: [2]}
+      - {slots: [lora@ffn.input], sizes: [2], optional: true}
     """
 
     with pytest.raises(

@@ -228,6 +228,67 @@ def test_s4_on_bert_keeps_its_budget_and_is_found_again(seed, ceiling):
     assert space.decode(found) == configuration
 
 
+FIXED_AND_FILLED = """
+groups:
+  - {slots: [lora@attention.query], sizes: budget}
+  - {slots: [gate@attention.query], follows: ["lora@*"]}
+  - {slots: [serial_adapter@ffn.output], sizes: [48]}
+switches: true
+"""
+
+
+@given(st.integers(0, 2**32), st.sampled_from([60_000, 227_132, 300_000]))
+@settings(derandomize=True, max_examples=100, deadline=None)
+def test_fixed_sizes_beside_the_budgets_keep_it_unless_they_alone_are_over_it(seed, ceiling):
+    space = parse_space(FIXED_AND_FILLED, "own.yaml").on(MINI_LM, ceiling)
+    rng = np.random.default_rng(seed)
+    genome = [int(rng.integers(len(gene.choices))) for gene in space.genes]
+    fixed = [0 if g.filled else c for g, c in zip(space.genes, genome, strict=True)]
+
+    assert space.parameters(genome) <= max(ceiling, space.parameters(fixed))
+
+
+def test_what_acts_on_a_cell_for_which_the_budget_leaves_nothing_goes_with_it():
+    space = tiny(
+        "groups: [{slots: [lora@attention.query], sizes: budget}, "
+        "{slots: [gate@attention.query], sizes: [1]}]", 40
+    )  # fmt: skip
+
+    for genome in genomes(space):
+        assert not list(faults(space.decode(genome), space.slots))
+
+
+def test_the_largest_of_few_genomes_is_found_where_the_budget_decides_too():
+    space = tiny("groups: [{slots: ['lora@*.query', 'prefix@*'], sizes: budget}]", 300)
+
+    assert space.largest_is_exact
+    counts = [space.parameters(genome) for genome in genomes(space)]
+    assert space.largest().parameters(space.slots) == max(counts)
+
+
+def test_that_the_largest_is_not_found_for_certain_is_told():
+    s4 = read_space("s4").on(MINI_LM, 227_132)
+    clashing = parse_space(
+        "groups: [{slots: [bitfit@block, layer_norm@ffn.norm], sizes: [0, 1]}]", "own.yaml"
+    ).on(BERT_BASE)
+
+    assert not s4.largest_is_exact
+    assert s4.largest().parameters(s4.slots) <= 227_132
+    assert not clashing.largest_is_exact
+    assert read_space("unified").on(BERT_BASE).largest_is_exact
+
+
+def test_there_are_no_more_layer_groups_than_blocks():
+    """Fifty groups of two blocks would count 2^48 genomes that differ in nothing."""
+    text = """
+    layer_groups: {count: 50}
+    groups: [{slots: [lora@ffn.input], sizes: [0, 1], tie: layer_groups}]
+    """
+    space = tiny(text)
+
+    assert space.size == 2**2 == len({space.decode(genome) for genome in genomes(space)})
+
+
 def test_an_increasing_allocation_gives_the_last_group_the_largest_sizes():
     text = """
     layer_groups: {count: 2, patterns: [uniform]}
