@@ -27,7 +27,7 @@ def faults(configuration: Configuration, slots: Sequence[Slot]) -> Iterator[str]
             for first in sorted(rivals[second].intersection(present)):
                 yield (
                     f"{slots[first].name} and {slots[second].name} cannot both be in block "
-                    f"{block}: they change the same weights"
+                    f"{block}: {_why(slots[second])}"
                 )
         for column in present:
             if column in needs and needs[column].isdisjoint(present):
@@ -63,6 +63,11 @@ def _rivals(
         earlier[second].add(first)
     needs = {column: frozenset(allowed) for column, allowed in partners(slots)}
     return tuple(map(frozenset, earlier)), needs
+
+
+def _why(slot: Slot) -> str:
+    fronts = "front" in METHODS[slot.method].takes
+    return "one prefix is enough" if fronts else "they change the same weights"
 
 
 def _clash(one: Slot, other: Slot) -> bool:

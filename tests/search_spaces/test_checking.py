@@ -150,3 +150,10 @@ def test_only_gates_are_nothing_alone_and_each_has_partners_at_its_own_site():
     assert found["gate@attention.query"] == {"lora@attention.query"}
     assert found["gate@ffn.norm"] == {"serial_adapter@ffn.norm"}
     assert all(found.values())
+
+
+def test_two_prefixes_in_one_attention_are_one_too_many():
+    """Which of them a gate would weigh could not be told."""
+    assert fault({"prefix@attention": 2, "prefix_mlp@attention": 2}) == [
+        "prefix@attention and prefix_mlp@attention cannot both be in block 0: one prefix is enough"
+    ]
