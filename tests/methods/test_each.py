@@ -1,5 +1,6 @@
 """What every method promises by itself, at every site that it can take, on every architecture."""
 
+import re
 from contextlib import contextmanager
 from copy import deepcopy
 
@@ -12,11 +13,17 @@ from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.checking import clashes, partners
 from tests.models import SCALES, padded_inputs, some_families, table, tiny
 
-BLIND = ("attention.key", "cross.key")
+BLIND = re.compile(r"/(bitfit|full|ssf)@.*\b(attention|cross)\.key(/bias|/shift|\.bias)?$")
 """A key bias moves all scores of a query alike, which softmax does not see."""
 
-IDLE = ("/boft_R", "/vblora_", "/pvera_lambda_d", "/glora_E")
-"""Unused diagonals, unchosen vectors, the spread of noise, a shift that a norm takes away."""
+PARTLY = ("/boft_R", "/vblora_", "/pvera_lambda_d")
+"""Unused diagonals, unchosen vectors, the spread of noise: not every element learns."""
+
+NORMED_AWAY = "/glora_E"
+"""One number for all outputs, which a norm behind it takes away."""
+
+ROUNDING = {"hra", "deft", "osf"}
+"""They take away what they add, at every site of the model."""
 
 
 def methods(wanted=lambda _method: True):
@@ -96,11 +103,10 @@ def test_the_count_beforehand_is_what_is_trained_and_kept(small, method):
 
 @pytest.mark.parametrize("method", methods(lambda method: method.identity))
 def test_a_fresh_module_leaves_the_output_as_it_was(small, method):
-    """To rounding: some take away what they add, at every site of the model."""
-    before = hidden(small)
+    before, rounding = hidden(small), 1e-4 if method in ROUNDING else 1e-5
 
     with alone(small, method):
-        torch.testing.assert_close(hidden(small), before, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(hidden(small), before, rtol=rounding, atol=rounding)
 
 
 @pytest.mark.parametrize("method", methods())
@@ -119,7 +125,9 @@ def test_what_is_trained_changes_the_output_and_gets_a_gradient(small, method):
         for name, parameter in injection.named().items():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
-            if not any(part in name for part in (*BLIND, *IDLE)):
+            if any(part in name for part in PARTLY):
+                assert parameter.grad.ne(0).any(), name
+            elif not BLIND.search(name) and NORMED_AWAY not in name:
                 assert parameter.grad.ne(0).all(), name
 
 
@@ -162,9 +170,11 @@ def test_merged_weights_give_the_same_output(small, method):
     with alone(small, method, model=model) as injection:
         shake(injection)
         expected = hidden(small, model)
-        try:
-            injection.merge()
-        except PlanError as refusal:
-            pytest.skip(str(refusal))
+        if method == "bitfit" and any(s.kind in {"linear", "norm"} and not s.bias
+                                      for s in small.backbone.sites):  # fmt: skip
+            with pytest.raises(PlanError, match="a layer that came without a bias"):
+                injection.merge()
+            return
+        injection.merge()
 
     torch.testing.assert_close(hidden(small, model), expected, rtol=1e-3, atol=1e-3)
