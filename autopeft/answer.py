@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+_SMALL = 0.01
 _LARGEST = 700  # beyond, exp leaves the range of floating-point numbers
 Verdict = Literal["better", "no difference beyond noise", "worse", "not compared"]
 
@@ -36,12 +37,32 @@ class Finalist:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """How far scores of shared weights put configurations in the order of real trainings.
+
+    ``tau`` is Kendall's tau-b and ``rho`` Spearman's, 1 for the same order, 0 for none and -1 for
+    the reverse. ``pairs`` counts the configurations that have both scores, ``share`` is how much of
+    the recipe the real trainings had seen.
+    """
+
+    tau: Interval
+    rho: Interval
+    pairs: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The finalists, what lies between them, and which one the plan is made of.
 
     ``difference`` is the best searched configuration minus the best baseline, over the same
     validation examples; ``verdict`` puts it into words, and is "not compared" where fewer than
     two fresh seeds were run. ``chosen`` is the trial of the finalist that is recommended.
+
+    ``ranking`` is None where nothing was proposed by inherited scores. ``warnings`` are sentences
+    of what went wrong on the way. ``front`` are the numbers of the trials that no other beats in
+    all objectives, ``hypervolumes`` what the front covers after each trial, in their order.
+    ``prepared`` are the seconds that were spent before the trials, such as on a supernet.
     """
 
     metric: str
@@ -52,6 +73,11 @@ class Answer:
     difference: Interval | None
     verdict: Verdict
     chosen: int
+    ranking: Ranking | None = None
+    warnings: tuple[str, ...] = ()
+    front: tuple[int, ...] = ()
+    hypervolumes: tuple[float, ...] = ()
+    prepared: float = 0.0
 
     @property
     def finalist(self) -> Finalist:
@@ -93,6 +119,16 @@ class Answer:
         if self.verdict == "worse":
             return f"{other} is worse ({size})"
         return f"{other} shows no difference beyond noise ({size})"
+
+
+def percent(share: float) -> str:
+    """Write a share of a training, with a digit after the point only where it is needed.
+
+    Example:
+        >>> percent(1 / 9), percent(1 / 400), percent(1.0)
+        ('11%', '0.2%', '100%')
+    """
+    return f"{share:.1%}" if 0 < share < _SMALL else f"{share:.0%}"
 
 
 def perplexity(metric: str, score: float) -> float | None:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from autopeft.answer import Answer
 from autopeft.plan import Plan
+from autopeft.search_spaces.configuration import Configuration
 from autopeft.study import Study
 from autopeft.trial import Proposal, Trial
 
@@ -22,7 +23,49 @@ class Strategy(Protocol):
     def tell(self, trial: Trial) -> None:
         """Learn of a trial: of one that was proposed earlier and waits, or of one that has ended.
 
-        A strategy that is told a study's trials in order goes on as if it had proposed them.
+        A trial that is measured at several fidelities is told each time; the latest counts. A
+        strategy that is told a study's trials in order goes on as if it had proposed them.
+        """
+
+
+class Inheritance(Protocol):
+    """Scores configurations with weights that all of them share, without training each."""
+
+    @property
+    def problem(self) -> str:
+        """Why there are no scores; empty while there are."""
+
+    def prepare(self) -> Iterator[float]:
+        """Train what is shared, or find it, yielding progress in [0, 1]."""
+
+    def scores(self, configurations: Sequence[Configuration]) -> Iterator[float]:
+        """Score each on the validation part, higher is better. Equal ones score equal.
+
+        Yields nothing where there is a ``problem``.
+        """
+
+
+class Structures(Protocol):
+    """What a differentiable search has found out about a space, without trials."""
+
+    @property
+    def problem(self) -> str:
+        """Why nothing was found out; empty while something was."""
+
+    def prepare(self) -> Iterator[float]:
+        """Search, or find what an earlier search has found, yielding progress in [0, 1]."""
+
+    def chances(self) -> tuple[tuple[float, ...], ...]:
+        """Return for every gene of the space the probability of each of its choices.
+
+        Genes of which nothing was found out have equal ones; so have all, where there is a
+        ``problem``.
+        """
+
+    def found(self) -> tuple[Configuration, ...]:
+        """Return the structures that the search ended with, the best first, within the budget.
+
+        Empty where there is a ``problem``, or where nothing was left within the budget.
         """
 
 
@@ -77,6 +120,9 @@ class Store(Protocol):
 
     def add_trial(self, study_id: str, proposal: Proposal) -> Trial:
         """Give a proposal the next number and remember it as waiting."""
+
+    def promote(self, study_id: str, trial: Trial, share: float) -> Trial:
+        """Remember that a paused trial waits to be trained up to a larger share of its recipe."""
 
     def start(self, study_id: str, trial: Trial) -> Trial:
         """Remember that a trial is about to run, and return it as started."""

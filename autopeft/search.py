@@ -1,19 +1,21 @@
-"""The loop: propose, run, remember, learn. It sees sockets, never machines."""
+"""The loop: propose, run, promote, remember, learn. It sees sockets, never machines."""
 
 import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Self
 
+from autopeft.clock import Clock
 from autopeft.errors import AutopeftError, StoreError
+from autopeft.halving import promotion
 from autopeft.ports import Evaluator, Executor, Store, Strategy
 from autopeft.selection import finals
 from autopeft.study import Limits, Study
-from autopeft.trial import Purpose, Trial
+from autopeft.trial import Fidelity, Proposal, Purpose, Trial
 
 MOST_ATTEMPTS = 3
-_LATEST = 3
 _ORDERLY = (KeyboardInterrupt, GeneratorExit, AutopeftError)
 
 
@@ -30,41 +32,54 @@ def search(
     """Run a study, or go on with it, yielding every trial whenever it has changed.
 
     What an earlier run has measured is told to the strategy and not measured again; what it had
-    begun is begun anew. At the end the finalists are trained with fresh seeds.
+    begun is begun anew. A trial pauses at each of the study's rungs; whether it goes on is decided
+    before a new one is asked for. At the end the finalists are trained with fresh seeds.
     """
-    clocked = _Clock(limits, clock)
+    clocked = Clock(limits, clock)
     with store.lease(study.id) as lease, _Running(study, store) as running:
-        known = store.trials(study.id)
-        for trial in known:
+        for trial in running.known:
             strategy.tell(trial)
-        for trial in _given_up(known):
-            store.finish(study.id, trial)
+        for trial in _given_up(running.known):
+            running.end(trial)
             strategy.tell(trial)
             yield trial
 
         def searching() -> Iterator[Trial]:
-            for trial in known:
+            for trial in running.known:
                 lease.renew()
-                if not trial.ended and trial.attempts < MOST_ATTEMPTS:
+                if not trial.ended:
                     yield running.begin(trial)
-            asked = sum(trial.proposal.purpose is not Purpose.FINAL for trial in known)
-            while asked < limits.trials and clocked.has_room(1 + 2 * study.finals):
-                if (proposal := strategy.ask()) is None:
+            while clocked.has_room(1 + 2 * study.finals):
+                if better := promotion(study, running.known, last=False):
+                    yield running.promote(*better)
+                elif running.asked < limits.trials and (proposal := strategy.ask()):
+                    lowest = Fidelity(share=study.rungs[0])
+                    yield running.add(replace(proposal, fidelity=lowest))
+                else:
                     return
-                asked += 1
-                yield running.begin(store.add_trial(study.id, proposal))
+
+        def completing() -> Iterator[Trial]:
+            while clocked.has_room(1) and (better := promotion(study, running.known, last=True)):
+                yield running.promote(*better)
 
         def confirming() -> Iterator[Trial]:
-            needed = finals(study, store.trials(study.id))
+            needed = finals(study, running.known)
             for _, group in itertools.groupby(needed, key=lambda proposal: proposal.seed):
                 pair = list(group)  # one seed for all finalists, or they could not be compared
                 if not clocked.has_room(len(pair)):
                     return
                 for proposal in pair:
-                    yield running.begin(store.add_trial(study.id, proposal))
+                    yield running.add(proposal)
 
-        for stage in (searching, confirming):
-            for trial in executor.run(evaluator, stage()):
+        def stages() -> Iterator[Iterator[Trial]]:
+            yield searching()
+            # with several workers the best of a rung may be known only when the last has ended
+            while clocked.has_room(1) and promotion(study, running.known, last=True):
+                yield completing()
+            yield confirming()
+
+        for stage in stages():
+            for trial in executor.run(evaluator, stage):
                 lease.renew()
                 if trial.ended:
                     running.end(trial)
@@ -74,34 +89,54 @@ def search(
 
 
 class _Running:
-    """The trials that run now. Those that an orderly stop leaves unfinished are put back.
+    """The study's trials, and which of them run now.
 
-    Anything else that ends the search counts as an attempt: the trial may have been the reason.
+    Those that an orderly stop leaves unfinished are put back. Anything else that ends the search
+    counts as an attempt: the trial may have been the reason.
     """
 
     def __init__(self, study: Study, store: Store) -> None:
         self._study_id = study.id
         self._store = store
         self._trials: dict[int, Trial] = {}
+        self._now: dict[int, Trial] = {}
 
     def __enter__(self) -> Self:
+        self._trials = {trial.number: trial for trial in self._store.trials(self._study_id)}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
         if kind is None or not issubclass(kind, _ORDERLY):
             return
-        for trial in self._trials.values():
+        for trial in self._now.values():
             with suppress(StoreError):  # what stopped the search may be the store itself
                 self._store.put_back(self._study_id, trial)
 
+    @property
+    def known(self) -> tuple[Trial, ...]:
+        """All trials of the study, as they are now."""
+        return tuple(self._trials.values())
+
+    @property
+    def asked(self) -> int:
+        """Count the trials that are no finals."""
+        return sum(t.proposal.purpose is not Purpose.FINAL for t in self._trials.values())
+
+    def add(self, proposal: Proposal) -> Trial:
+        return self.begin(self._store.add_trial(self._study_id, proposal))
+
+    def promote(self, trial: Trial, share: float) -> Trial:
+        return self.begin(self._store.promote(self._study_id, trial, share))
+
     def begin(self, trial: Trial) -> Trial:
         started = self._store.start(self._study_id, trial)
-        self._trials[trial.number] = started
+        self._trials[trial.number] = self._now[trial.number] = started
         return started
 
     def end(self, trial: Trial) -> None:
         self._store.finish(self._study_id, trial)
-        del self._trials[trial.number]
+        self._trials[trial.number] = trial
+        self._now.pop(trial.number, None)
 
 
 def _given_up(known: tuple[Trial, ...]) -> Iterator[Trial]:
@@ -111,26 +146,3 @@ def _given_up(known: tuple[Trial, ...]) -> Iterator[Trial]:
             yield trial.failed(
                 f"the process ended {trial.attempts} times while it ran; was memory short?"
             )
-
-
-class _Clock:
-    """Tells whether there is time left, by how long trials have taken so far."""
-
-    def __init__(self, limits: Limits, now: Callable[[], float]) -> None:
-        self._now = now
-        self._end = None if limits.seconds is None else now() + limits.seconds
-        self._seconds: list[float] = []
-
-    def saw(self, trial: Trial) -> None:
-        if trial.measurement:
-            self._seconds.append(trial.measurement.seconds)
-
-    def has_room(self, trials: int) -> bool:
-        """Whether so many more trials would end in time; the first is always tried.
-
-        They are taken to last as long as the longest of the latest: costs differ between
-        configurations, and a busy machine becomes slower.
-        """
-        if self._end is None:
-            return True
-        return self._now() + trials * max(self._seconds[-_LATEST:], default=0.0) < self._end

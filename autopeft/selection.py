@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from autopeft.answer import Answer, Finalist, Interval, Verdict
 from autopeft.errors import StudyError
+from autopeft.objectives import best, hypervolumes
+from autopeft.ranking import ranking_of
 from autopeft.study import Study, Task, TaskKind
-from autopeft.trial import Proposal, Purpose, Trial
+from autopeft.trial import Proposal, Purpose, State, Trial
 
 Values = NDArray[np.float64]
 Score = Callable[[Values, Values], float]
@@ -49,7 +51,14 @@ def finalists(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     return tuple(trial for trial in best if trial)
 
 
-def answer(study: Study, trials: Sequence[Trial], truth: Values, score: Score) -> Answer:
+def answer(  # noqa: PLR0917  # what is compared, and what is kept with it
+    study: Study,
+    trials: Sequence[Trial],
+    truth: Values,
+    score: Score,
+    warnings: Sequence[str] = (),
+    prepared: float = 0.0,
+) -> Answer:
     """Compare the finalists on the validation split.
 
     Intervals come from a bootstrap over examples and over seeds; the difference is paired over
@@ -58,20 +67,16 @@ def answer(study: Study, trials: Sequence[Trial], truth: Values, score: Score) -
     the trials themselves are used, and below two seeds there is no verdict. What remains is the
     luck of having been chosen on these very examples, from more searched trials than baselines:
     only the test part is free of it. A baseline stands unless a searched configuration beats it
-    beyond noise, reaches its mean with fewer parameters, or is all that the space allows.
+    beyond noise, reaches its mean with fewer parameters, or is all that the space allows. Finalists
+    are chosen by their score whatever the objectives are: what else can be had for fewer
+    parameters or less time is the front. ``warnings`` and ``prepared`` are kept with the answer.
 
     Raises:
-        StudyError: No trial has been measured; the first failure is named.
+        StudyError: No trial was trained to the end; the first failure is named.
     """
     searched, baseline = _best(trials, Purpose.SEARCH), _best(trials, Purpose.BASELINE)
     if not (searched or baseline):
-        reasons = [trial.failure for trial in trials if trial.failure]
-        why = (
-            f"all {len(reasons)} trials failed, the first with: {reasons[0]}"
-            if reasons
-            else ("no trial was run: raise --trials or --time")
-        )
-        raise StudyError(f"study {study.id} has no answer: {why}")
+        raise StudyError(f"study {study.id} has no answer: {_why_not(trials)}")
     seeds = _shared_seeds(trials, [trial for trial in (searched, baseline) if trial])
     samples = {
         trial.number: _resample(_runs(study, trial, trials, seeds), truth, score, study.seed)
@@ -93,11 +98,26 @@ def answer(study: Study, trials: Sequence[Trial], truth: Values, score: Score) -
         difference=difference,
         verdict=verdict,
         chosen=_chosen(study, searched, baseline, difference, verdict).number,
+        ranking=ranking_of(study, trials),
+        warnings=tuple(warnings),
+        front=best(study, trials),
+        hypervolumes=hypervolumes(study, trials),
+        prepared=prepared,
     )
 
 
+def _why_not(trials: Sequence[Trial]) -> str:
+    paused = sum(trial.state is State.PAUSED for trial in trials)
+    reasons = [trial.failure for trial in trials if trial.failure]
+    if paused:
+        return f"{paused} trials have paused and none was trained to the end: raise --time"
+    if reasons:
+        return f"all {len(reasons)} trials failed, the first with: {reasons[0]}"
+    return "no trial was run: raise --trials or --time"
+
+
 def _best(trials: Sequence[Trial], purpose: Purpose) -> Trial | None:
-    measured = [t for t in trials if t.measurement and t.proposal.purpose is purpose]
+    measured = [t for t in trials if t.complete and t.proposal.purpose is purpose]
     return min(
         measured,
         key=lambda t: (-t.score, t.measurement.parameters if t.measurement else 0, t.number),
@@ -193,9 +213,10 @@ def _finalist(
     study: Study, trial: Trial, seeds: int, samples: dict[int, tuple[float, Values]]
 ) -> Finalist:
     mean, sampled = samples[trial.number]
+    is_baseline = trial.proposal.purpose is Purpose.BASELINE
     return Finalist(
         trial=trial.number,
-        name=trial.proposal.label or "the searched configuration",
+        name=trial.proposal.label if is_baseline else "the searched configuration",
         parameters=trial.proposal.configuration.parameters(study.space.slots),
         seeds=seeds,
         score=_interval(mean, sampled),

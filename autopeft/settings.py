@@ -26,7 +26,10 @@ class Settings(BaseSettings):
     data: str | None = None
     budget: str = "1%"
     space: str = "unified"
-    strategy: str = "tpe"
+    strategy: str = "autopeft"
+    objective: str = "score"
+    rungs: str | None = None
+    warm_start: str = "none"
     trials: int = 30
     finals: int = 3
     time: str | None = None
@@ -38,6 +41,13 @@ class Settings(BaseSettings):
     workers: int = 1
     store: str | None = None
     out: str | None = None
+    cache: str | None = None
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where supernets are kept from study to study."""
+        usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autopeft"
+        return Path(self.cache).expanduser() if self.cache else usual
 
     @property
     def store_url(self) -> str:

@@ -1,6 +1,7 @@
 """One search as a value: the same study is the same work, wherever and whenever it runs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from autopeft.backbone import Backbone
@@ -21,6 +22,9 @@ Metric = Literal[
 ]
 Head = Literal["mean", "cls", "pooler", "tokens", "lm"]
 LossOn = Literal["completion", "all"]
+Objective = Literal["score", "params", "flops", "memory", "latency"]
+# What studies did not have at first; where it is as it was then, their id stays what it was.
+_LATER = {"objectives": ["score"], "rungs": [1.0], "options": {}, "earlier": []}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,11 @@ class Where:
 class Study:
     """One search: task, backbone, space, budget, strategy and seed.
 
-    ``recipe`` holds what all trials share; a proposal adds learning rates to it.
+    ``recipe`` holds what all trials share; a proposal adds learning rates to it. ``objectives`` are
+    what strategies and early stopping go by; the first one is always the score. ``rungs`` are the
+    shares of the recipe at which a trial is measured, the last of them 1: it pauses at each, and
+    goes on if it is among the best. ``options`` are the strategy's own. ``earlier`` are the
+    studies whose best configurations are tried first.
     ``finals`` is how many fresh seeds each finalist is trained with; like ``where`` it is no part
     of what a study is, and may change when a study goes on.
     """
@@ -107,6 +115,10 @@ class Study:
     recipe: Recipe
     finals: int
     where: Where
+    objectives: tuple[Objective, ...] = ("score",)
+    rungs: tuple[float, ...] = (1.0,)
+    options: Mapping[str, str] = field(default_factory=dict)
+    earlier: tuple[str, ...] = ()
 
     @property
     def ceiling(self) -> int:
@@ -122,6 +134,9 @@ class Study:
         del document["backbone"]["name"]
         del document["space"]["summary"]
         document["budget"] = self.ceiling
+        for name, usual in _LATER.items():
+            if document[name] == usual:
+                del document[name]
         return digest(document)[:12]
 
 

@@ -45,6 +45,11 @@ class Fidelity:
 
     share: float = 1.0
 
+    @property
+    def whole(self) -> bool:
+        """Whether that is the whole recipe."""
+        return self.share >= 1.0
+
 
 class Purpose(StrEnum):
     """Why a trial is run."""
@@ -61,7 +66,8 @@ class Purpose(StrEnum):
 class Proposal:
     """What is to be measured. ``label`` names a baseline and is empty otherwise.
 
-    ``of`` is the trial that a final repeats, None for every other purpose.
+    ``of`` is the trial that a final repeats, None for every other purpose. ``inherited`` is the
+    score that shared weights gave the configuration before it was proposed, None without any.
     """
 
     configuration: Configuration
@@ -71,6 +77,7 @@ class Proposal:
     fidelity: Fidelity = Fidelity()
     label: str = ""
     of: int | None = None
+    inherited: float | None = None
 
     @property
     def key(self) -> Hashable:
@@ -83,6 +90,8 @@ class State(StrEnum):
 
     WAITING = "waiting"
     RUNNING = "running"
+    PAUSED = "paused"
+    """Measured before the end of its recipe; it may be promoted and go on."""
     COMPLETE = "complete"
     FAILED = "failed"
     OOM = "oom"
@@ -90,7 +99,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What training a trial gave.
+    """What training a trial gave, up to a share of its recipe.
 
     ``score`` is the task's metric on the validation split, higher is better. ``parameters`` are
     the trained elements without the head, as counted on the injected model;
@@ -100,6 +109,10 @@ class Measurement:
     for classes, values as float32 for regression. Words and language models keep three numbers an
     example, of which a score can be made: right words, right entities and predicted entities as
     int32; log-likelihood, tokens and whether all were the likeliest as float32.
+
+    ``seconds`` are those of this run alone: a promoted trial goes on from where it was paused.
+    ``flops`` (of one example's forward), ``memory`` (bytes that a step keeps) and ``latency``
+    (seconds of one example) are measured where they are objectives, and None elsewhere.
     """
 
     score: float
@@ -109,12 +122,19 @@ class Measurement:
     scaffold_parameters: int = 0
     steps: int
     seconds: float
+    share: float = 1.0
+    flops: float | None = None
+    memory: float | None = None
+    latency: float | None = None
     predictions: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A proposal and what has become of it. ``attempts`` counts how often it was started."""
+    """A proposal and what has become of it. ``attempts`` counts how often it was started.
+
+    ``measurement`` is the latest, ``rungs`` are those before it, at smaller fidelities.
+    """
 
     number: int
     proposal: Proposal
@@ -123,16 +143,34 @@ class Trial:
     progress: float = 0.0
     measurement: Measurement | None = None
     failure: str = ""
+    rungs: tuple[Measurement, ...] = ()
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to come."""
-        return self.state in {State.COMPLETE, State.FAILED, State.OOM}
+        """Whether there is nothing more to come, unless it is promoted."""
+        return self.state in {State.PAUSED, State.COMPLETE, State.FAILED, State.OOM}
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was trained to the end of its recipe and measured."""
+        return self.state is State.COMPLETE
 
     @property
     def score(self) -> float:
-        """The measured score; minus infinity while, or where, there is none."""
+        """The latest score; minus infinity while, or where, there is none."""
         return self.measurement.score if self.measurement else -math.inf
+
+    @property
+    def latest(self) -> Measurement | None:
+        """The latest measurement, also while it is trained further; None where it failed."""
+        if self.state in {State.FAILED, State.OOM}:
+            return None
+        return self.measurement or (self.rungs[-1] if self.rungs else None)
+
+    def at(self, share: float) -> Measurement | None:
+        """Return what was measured at a share of the recipe, or None."""
+        everything = (*self.rungs, *([self.measurement] if self.measurement else []))
+        return next((found for found in everything if found.share == share), None)
 
     def started(self) -> "Trial":
         """Return the trial as it is when an executor takes it."""
@@ -142,13 +180,30 @@ class Trial:
         """Return the trial as it was before it was started: an orderly stop is no attempt."""
         return replace(self, state=State.WAITING, attempts=self.attempts - 1, progress=0.0)
 
+    def promoted(self, share: float) -> "Trial":
+        """Return a paused trial as one that waits to be trained up to a larger share."""
+        if self.measurement is None or self.state is not State.PAUSED:
+            raise ValueError(f"trial {self.number} is {self.state}, and only a paused one goes on")
+        return replace(
+            self,
+            proposal=replace(self.proposal, fidelity=Fidelity(share=share)),
+            state=State.WAITING,
+            attempts=0,
+            progress=0.0,
+            measurement=None,
+            rungs=(*self.rungs, replace(self.measurement, predictions=b"")),
+        )
+
     def running(self, progress: float) -> "Trial":
         """Return the trial part of the way, ``progress`` in [0, 1]."""
         return replace(self, state=State.RUNNING, progress=progress)
 
     def done(self, measurement: Measurement) -> "Trial":
-        """Return the trial with its measurement."""
-        return replace(self, state=State.COMPLETE, progress=1.0, measurement=measurement)
+        """Return the trial with its measurement: complete, or paused at the end of its share."""
+        fidelity = self.proposal.fidelity
+        state = State.COMPLETE if fidelity.whole else State.PAUSED
+        measured = replace(measurement, share=fidelity.share)
+        return replace(self, state=state, progress=1.0, measurement=measured)
 
     def failed(self, reason: str) -> "Trial":
         """Return the trial as one that could not be measured."""

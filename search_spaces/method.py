@@ -54,6 +54,13 @@ class Method:
     ``elastic`` tells whether a smaller size is the first rows of a larger one; ``merge`` how the
     trained weights go into the backbone's own, or, where ``merges`` is false, why they cannot;
     ``peft`` the class of the `peft` library that expresses it exactly, empty where there is none.
+
+    ``outer`` names the trained parameters through which the method acts, ``*`` all of them. Where
+    they are what a fresh module has it does nothing, and what it adds to a layer is affine in them:
+    scaling how far they have moved by z weighs it by z. Empty where there are none such. ``prefix``
+    is the exception: its keys and values are scaled as by UniPELT's gate, and zeros keep their
+    share of the softmax. ``rows`` names those whose last rows, where they are zero, make a larger
+    size the same as a smaller one.
     """
 
     name: str
@@ -75,6 +82,8 @@ class Method:
     merge: str = ""
     packs: bool = False
     peft: str = ""
+    outer: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
 
 
 LINEARS = (

@@ -113,7 +113,7 @@ class SearchSpace:
         self._follow(table)
         units = []
         for gene, choice in zip(self.genes, genome, strict=True):
-            if not gene.filled or not choice:
+            if not gene.filled or not gene.choices[choice]:
                 continue
             rows: dict[int, list[int]] = {}
             for block, column in active(gene, pattern):

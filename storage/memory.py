@@ -65,6 +65,13 @@ class MemoryStore:
             trials.append(Trial(number=len(trials), proposal=proposal))
             return trials[-1]
 
+    def promote(self, study_id: str, trial: Trial, share: float) -> Trial:
+        """Remember that a paused trial waits to be trained up to a larger share of its recipe."""
+        with self._lock:
+            promoted = self._trial(study_id, trial.number).promoted(share)
+            self._of(study_id).trials[trial.number] = promoted
+            return promoted
+
     def start(self, study_id: str, trial: Trial) -> Trial:
         """Remember that a trial is about to run, and return it as started."""
         with self._lock:

@@ -98,6 +98,14 @@ class SqlStore:
             )
         return trial
 
+    def promote(self, study_id: str, trial: Trial, share: float) -> Trial:
+        """Remember that a paused trial waits to be trained up to a larger share of its recipe."""
+        with self._database.writing() as connection:
+            promoted = _trial(connection, study_id, trial.number).promoted(share)
+            changed = rows.proposal_columns(promoted.proposal)
+            _write(connection, study_id, promoted, started=None, ended=None, **changed)
+        return promoted
+
     def start(self, study_id: str, trial: Trial) -> Trial:
         """Remember that a trial is about to run, and return it as started."""
         started = trial.started()
@@ -209,9 +217,12 @@ def _trial(connection: Connection, study_id: str, number: int) -> Trial:
     return rows.trial_of(row)
 
 
-def _write(connection: Connection, study_id: str, trial: Trial, **times: datetime | None) -> None:
+def _write(
+    connection: Connection, study_id: str, trial: Trial, **others: datetime | str | None
+) -> None:
     wanted = (trials.c.study_id == study_id) & (trials.c.number == trial.number)
-    connection.execute(update(trials).where(wanted).values(**rows.outcome_columns(trial), **times))
+    changed = rows.outcome_columns(trial) | others
+    connection.execute(update(trials).where(wanted).values(**changed))
 
 
 def _insert_or_update(

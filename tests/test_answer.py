@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from autopeft.answer import Answer, Finalist, Interval, perplexity, with_perplexity
+from autopeft.answer import Answer, Finalist, Interval, Ranking, perplexity, with_perplexity
+from autopeft.records import from_json, to_json
 
 SEARCHED = Finalist(
     trial=7, name="lora@attention.query 8", parameters=1_500, seeds=3,
@@ -116,3 +117,20 @@ def test_an_answer_that_chose_no_finalist_is_our_own_mistake():
 
 def test_an_interval_is_written_with_three_digits():
     assert str(SEARCHED.score) == "0.910 [0.880, 0.940]"
+
+
+def test_an_answer_that_was_stored_before_there_were_rankings_and_fronts_is_read():
+    document = to_json(ANSWER)
+    for later in ("ranking", "warnings", "front", "hypervolumes"):
+        del document[later]
+
+    assert from_json(Answer, document) == ANSWER
+
+
+def test_an_answer_is_read_back_with_its_ranking_and_front():
+    ranking = Ranking(tau=NOISE, rho=LOSS, pairs=6, share=0.1)
+    answer = replace(
+        ANSWER, ranking=ranking, warnings=("why",), front=(0, 7), hypervolumes=(0.0, 1.5)
+    )
+
+    assert from_json(Answer, to_json(answer)) == answer

@@ -15,7 +15,7 @@ FLOORS: tuple[tuple[set[str], ...], ...] = (
         | {"backbone", "budget", "architectures", "search_spaces"},
     ),
     ({"study", "trial", "answer", "plan", "ports"},),
-    ({"search", "selection", "report"},),
+    ({"search", "selection", "report", "halving", "objectives", "ranking", "clock"},),
     ({"kernels"},),
     ({"methods"}, {"tasks"}),
     ({"training"},),

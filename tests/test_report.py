@@ -5,15 +5,36 @@ from decimal import Decimal
 
 import pytest
 
+from autopeft.answer import Interval, Ranking
 from autopeft.plan import VERSION, Expected, Plan, Provenance
 from autopeft.report import report
 from autopeft.search_spaces.written.reading import read_space
 from autopeft.selection import answer
-from autopeft.trial import Purpose, Trial
-from tests.builders import TASK, WHERE, a_proposal, a_study, a_trial, bert_shaped
+from autopeft.trial import Fidelity, Purpose, Trial
+from tests.builders import (
+    TASK,
+    WHERE,
+    a_measurement,
+    a_proposal,
+    a_study,
+    a_trial,
+    bert_shaped,
+)
 from tests.test_selection import TRUTH, accuracy, baseline, final, searched
 
 STUDY = a_study()
+
+
+def a_paused(number, *scores, **changes):
+    """Return a trial that was measured at one rung after another."""
+    trial = Trial(number=number, proposal=a_proposal(fidelity=Fidelity(share=0.1), **changes))
+    for rung, score in enumerate(scores):
+        trial = trial.promoted(RUNGS[rung]) if rung else trial
+        trial = trial.started().done(a_measurement(score))
+    return trial
+
+
+RUNGS = (0.1, 0.3, 1.0)
 TRIALS = (
     baseline(0, 30),
     searched(1, 36, ranks=(4, 0)),
@@ -73,8 +94,9 @@ def test_every_trial_has_a_row_with_what_became_of_it():
     table = rows(PAGE, "Trials")
 
     assert [row[0] for row in table] == [str(trial.number) for trial in TRIALS]
-    assert table[0] == ["0", "baseline", "plain LoRA", "lora 0.001", "32", "0.7500", "1.5"]
+    assert table[0] == ["0", "baseline", "plain LoRA", "lora 0.001", "32", "0.7500", "0", "1.5"]
     assert table[1][2:6] == ["lora@attention.query 4 in block 0", "lora 0.001", "64", "0.9000"]
+    assert table[1][6] == "0.1391"  # 0.15 more than the baseline, with 408 of 440 parameters fewer
     assert [row[5] for row in table[2:5]] == ["ValueError: a ¦ b", "MemoryError", "waiting"]
     assert [row[1] for row in table[5:]] == ["final of 1", "final of 0"]
 
@@ -123,10 +145,10 @@ def test_a_log_likelihood_stands_beside_its_perplexity():
     page = report(study, trials, replace(ANSWER, metric="log_likelihood"), a_plan())
     table = rows(page, "Trials")
 
-    assert "| log_likelihood | perplexity | s |" in page
+    assert "| log_likelihood | perplexity | hypervolume | s |" in page
     assert table[1][5:7] == ["-0.9000", "2.46"]
     assert table[3][6] == ""
-    assert {len(row) for row in table} == {8}
+    assert {len(row) for row in table} == {9}
     assert {len(row) for row in rows(page, "Finalists")} == {7}
 
 
@@ -138,11 +160,188 @@ def test_sites_that_were_found_by_structure_are_said_to_be():
     assert "by its structure" not in PAGE
 
 
-@pytest.mark.parametrize("heading", ["What was asked", "Finalists", "Trials"])
+@pytest.mark.parametrize(
+    "heading", ["What was asked", "Finalists", "Pareto front", "Trials", "Cost"]
+)
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(heading):
     widths = {len(row) for row in rows(PAGE, heading)}
 
     assert len(widths) == 1
+
+
+def test_the_verdict_follows_the_answer_with_its_size_and_what_went_wrong():
+    warned = replace(ANSWER, warnings=("the supernet was given up: the loss became nan",))
+
+    assert (
+        f"\n\nVerdict: **{ANSWER.verdict}**, searched minus baseline {ANSWER.difference}.\n" in PAGE
+    )
+    assert (
+        "\n\n**Warning:** the supernet was given up: the loss became nan\n\n## What was asked"
+        in report(STUDY, TRIALS, warned, a_plan())
+    )
+
+
+class TestFront:
+    """What is not beaten in all objectives."""
+
+    def test_without_other_objectives_it_is_of_score_and_parameters(self):
+        """The measured 32 parameters, not those of the table."""
+        assert rows(PAGE, "Pareto front") == [
+            ["1", "search", "lora@attention.query 4 in block 0", "0.9000", "32"]
+        ]
+        assert "| trial | purpose | configuration | accuracy | parameters |" in PAGE
+        assert "Its hypervolume is 0.1391, 0 after the first baseline;" in PAGE
+        assert "measured from accuracy 0.7500, parameters 440: the lowest score" in PAGE
+
+    def test_other_objectives_have_their_units(self):
+        study = replace(STUDY, objectives=("score", "flops", "memory", "latency"))
+        costs = {"flops": 1.5e6, "memory": 3.5 * 2**20, "latency": 0.0123}
+        trials = [replace(t, measurement=replace(t.measurement, **costs)) for t in TRIALS[:2]]
+
+        page = report(study, tuple(trials), ANSWER, a_plan())
+
+        assert rows(page, "Pareto front")[0][3:] == ["0.9000", "1,500,000", "3.5 MiB", "12.3 ms"]
+        asked = {row[0]: row[1] for row in rows(page, "What was asked")}
+        assert asked["objectives"] == "score, flops, memory, latency"
+
+
+HALVED = replace(STUDY, rungs=RUNGS)
+
+
+class TestRungs:
+    """Where trials pause."""
+
+    PAUSED = (
+        a_paused(0, 0.3, 0.4, 0.75, purpose=Purpose.BASELINE, label="plain LoRA"),
+        a_paused(1, 0.35),
+        a_paused(2, 0.5, 0.6),
+        a_paused(3, 0.4, 0.8, 0.9),
+        a_paused(4, 0.2, 0.3).promoted(1.0).started().out_of_memory("MemoryError"),
+        a_paused(5, 0.1).promoted(0.3),
+        final(6, 3, 35),
+    )
+    PAGE = report(HALVED, PAUSED, ANSWER, a_plan())
+
+    def test_it_is_told_how_many_were_measured_at_each_and_went_on(self):
+        assert rows(self.PAGE, "Rungs") == [
+            ["10%", "6", "5", "0.5000"],
+            ["30%", "4", "3", "0.8000"],
+            ["100%", "2", "", "0.9000"],
+        ]
+
+    def test_every_trial_has_its_score_at_each(self):
+        cells = [[row[0], *row[5:8]] for row in rows(self.PAGE, "Trials")]
+
+        assert cells == [
+            ["0", "0.3000", "0.4000", "0.7500"],
+            ["1", "0.3500", "", "paused at 10%"],
+            ["2", "0.5000", "0.6000", "paused at 30%"],
+            ["3", "0.4000", "0.8000", "0.9000"],
+            ["4", "0.2000", "0.3000", "MemoryError"],
+            ["5", "0.1000", "", "waiting"],
+            ["6", "", "", "0.8750"],
+        ]
+
+    def test_what_was_asked_tells_them(self):
+        asked = {row[0]: row[1] for row in rows(self.PAGE, "What was asked")}
+
+        assert asked["rungs"] == "a trial pauses at 10%, 30% of its training; one in 3 goes on"
+        assert "every trial is trained to the end" in PAGE
+        assert rows(PAGE, "Rungs") == []
+
+    def test_the_seconds_of_a_trial_are_those_of_all_its_parts(self):
+        assert [row[-1] for row in rows(self.PAGE, "Trials")][:4] == ["4.5", "1.5", "3.0", "4.5"]
+
+
+class TestTrust:
+    """How far the inherited scores can be trusted."""
+
+    HEADING = "How far the inherited scores can be trusted"
+
+    def section(self, study=STUDY, trials=TRIALS, **changes):
+        page = report(study, trials, replace(ANSWER, **changes), a_plan(study))
+        return page.partition(f"## {self.HEADING}\n")[2].partition("\n## ")[0]
+
+    def ranking(self, low, pairs=6):
+        tau = Interval(mean=0.6, low=low, high=1.0)
+        return Ranking(tau=tau, rho=replace(tau, mean=0.7), pairs=pairs, share=0.1)
+
+    def test_it_shows_both_correlations_with_their_intervals_and_pairs(self):
+        found = self.section(ranking=self.ranking(0.2))
+
+        assert "6 configurations, drawn across the range" in found
+        assert "for 10% of a training" in found
+        assert "| Kendall's tau-b | 0.600 [0.200, 1.000] |" in found
+        assert "| Spearman's rho | 0.700 [0.200, 1.000] |" in found
+
+    @pytest.mark.parametrize(
+        ("strategy", "low", "pairs", "words"),
+        [
+            ("autopeft", 0.2, 6, "beyond noise. Inherited scores guided the search."),
+            ("autopeft", -0.2, 6, "this may be chance. The search leaned on real trainings."),
+            ("autopeft", 1.0, 3, "Fewer than 5 are too few to tell. The search leaned on real"),
+            (
+                "evolution",
+                -0.2,
+                6,
+                "The strategy `evolution` goes by inherited scores all the same",
+            ),
+        ],
+    )
+    def test_it_says_what_followed(self, strategy, low, pairs, words):
+        study = replace(STUDY, strategy=strategy)
+
+        assert words in self.section(study, ranking=self.ranking(low, pairs))
+
+    def test_it_says_so_where_nothing_is_known(self):
+        guided = replace(TRIALS[1], proposal=replace(TRIALS[1].proposal, inherited=0.8125))
+        page = report(STUDY, (guided,), ANSWER, a_plan())
+
+        assert "so nothing is known" in self.section(trials=(guided,))
+        assert rows(page, "Trials")[0][5:7] == ["0.8125", "0.9000"]
+
+    def test_it_says_so_where_there_were_none(self):
+        given_up = {"warnings": ("the supernet was given up",)}
+
+        assert "There were none" in self.section(replace(STUDY, strategy="autopeft"), **given_up)
+
+    def test_a_search_that_had_nothing_to_inherit_does_not_mention_it(self):
+        assert self.section() == ""
+
+
+def test_options_and_earlier_studies_are_told():
+    study = replace(STUDY, options={"walk": "8", "batch": "4"}, earlier=("abc", "def"))
+    asked = {
+        row[0]: row[1] for row in rows(report(study, TRIALS, ANSWER, a_plan()), "What was asked")
+    }
+
+    assert asked["strategy"] == "random, seed 0, options walk=8, batch=4"
+    assert asked["first points"] == "from the earlier studies abc, def"
+
+
+def test_the_cost_is_told_part_by_part():
+    """Every measured trial has taken 1.5 seconds."""
+    costly = replace(ANSWER, prepared=12.0)
+
+    assert rows(PAGE, "Cost") == [
+        ["baselines", "1", "1.5"],
+        ["search", "4", "1.5"],
+        ["finals", "2", "3.0"],
+        ["together", "7", "6.0"],
+    ]
+    page = report(STUDY, TRIALS, costly, a_plan())
+    assert rows(page, "Cost")[0] == ["before the trials", "", "12.0"]
+    assert rows(page, "Cost")[-1] == ["together", "7", "18.0"]
+
+
+def test_a_probe_is_named_and_shows_its_configuration():
+    probe = replace(TRIALS[1], proposal=replace(TRIALS[1].proposal, label="probe", inherited=0.5))
+    again = replace(probe, number=2, proposal=replace(probe.proposal, purpose=Purpose.FINAL, of=1))
+    page = report(STUDY, (TRIALS[0], probe, again), ANSWER, a_plan())
+
+    assert rows(page, "Trials")[1][2] == "probe: lora@attention.query 4 in block 0"
+    assert rows(page, "Trials")[2][2] == "lora@attention.query 4 in block 0"
+    assert rows(page, "Pareto front")[0][2] == "probe: lora@attention.query 4 in block 0"
 
 
 def test_an_answer_without_a_comparison_has_a_report_too():

@@ -56,7 +56,9 @@ class Evaluator:
 
     def _measure(self, trial):
         proposal = trial.proposal
-        score = scored(trial).score + proposal.seed / 1000
+        # what a short training shows is a part of it, and a little besides the point
+        share = proposal.fidelity.share
+        score = share * scored(trial).score + proposal.seed / 1000
         return trial.done(
             a_measurement(score, proposal.configuration.parameters(SMALL_SPACE.slots))
         )
@@ -379,3 +381,57 @@ def test_a_budget_that_fits_no_baseline_is_searched_without_them():
 
     assert {t.proposal.purpose for t in trials} == {Purpose.SEARCH, Purpose.FINAL}
     assert len(trials) == 5
+
+
+HALVED = a_study(finals=1, rungs=(0.1, 0.3, 1.0))
+
+
+def shares(trials):
+    return [
+        [found.share for found in (*t.rungs, t.measurement)]
+        for t in trials
+        if t.proposal.purpose is not Purpose.FINAL
+    ]
+
+
+def test_with_rungs_the_best_third_goes_on_and_one_of_each_kind_is_trained_to_the_end():
+    store = opened(HALVED)
+    list(go(store, HALVED, trials=15))
+    trials = store.trials(HALVED.id)
+
+    found = shares(trials)
+    assert len(found) == 15
+    assert all(share[0] == 0.1 for share in found)
+    assert [share for share in (0.1, 0.3, 1.0) for t in found if t[-1] == share].count(1.0) >= 2
+    for purpose in (Purpose.BASELINE, Purpose.SEARCH):
+        own = [t for t in trials if t.proposal.purpose is purpose]
+        further = [t for t in own if t.at(0.3)]
+        assert len(further) == -(-len(own) // 3)
+        assert {t.number for t in further} >= {max(own, key=lambda t: t.at(0.1).score).number}
+        assert any(t.complete for t in own)
+    assert all(t.complete for t in trials if t.proposal.purpose is Purpose.FINAL)
+
+
+@pytest.mark.parametrize("steps", [3, 11, 20, 33, 40, 47])
+def test_a_halved_search_that_is_cut_off_goes_on_to_the_same_trials(steps):
+    store, other = opened(HALVED), opened(HALVED)
+    list(go(store, HALVED, trials=15))
+
+    with pytest.raises(PowerCut):
+        list(go(other, HALVED, trials=15, evaluator=Evaluator(steps=steps)))
+    list(go(other, HALVED, trials=15))
+
+    assert [t.proposal for t in other.trials(HALVED.id)] == [
+        t.proposal for t in store.trials(HALVED.id)
+    ]
+    assert shares(other.trials(HALVED.id)) == shares(store.trials(HALVED.id))
+
+
+def test_a_halved_search_that_is_extended_measures_nothing_twice():
+    store, evaluator = opened(HALVED), Evaluator()
+    list(go(store, HALVED, trials=6, evaluator=evaluator))
+    list(go(store, HALVED, trials=12, evaluator=evaluator))
+
+    measured = sum(len(t.rungs) + 1 for t in store.trials(HALVED.id))
+    assert len(evaluator.measured) == measured
+    assert len(shares(store.trials(HALVED.id))) == 12

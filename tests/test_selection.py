@@ -7,10 +7,11 @@ import pytest
 
 from autopeft.answer import Interval
 from autopeft.errors import StudyError
+from autopeft.ranking import PROBE
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.selection import answer, bootstrap, finalists, finals
-from autopeft.trial import Purpose, Trial
-from tests.builders import TASK, a_proposal, a_study, a_trial
+from autopeft.trial import Fidelity, Purpose, Trial
+from tests.builders import TASK, a_measurement, a_proposal, a_study, a_trial
 
 STUDY = a_study(finals=2)
 N = 40
@@ -59,6 +60,11 @@ def confirmed(*finalists: Trial) -> list[Trial]:
     return [*finalists, *runs]
 
 
+def paused(number: int) -> Trial:
+    proposal = a_proposal(fidelity=Fidelity(share=0.1))
+    return Trial(number=number, proposal=proposal).started().done(a_measurement(0.99))
+
+
 def asked(*trials: Trial, study=STUDY):
     return answer(study, trials, TRUTH, accuracy)
 
@@ -82,6 +88,19 @@ class TestFinalists:
 
     def test_finals_are_no_finalists_however_lucky_they_are(self):
         assert [t.number for t in finalists([searched(0, 30), final(1, 0, 40)])] == [0]
+
+    def test_what_has_paused_is_no_finalist_however_well_it_began(self):
+        assert [t.number for t in finalists([paused(0), searched(1, 30)])] == [1]
+
+    def test_the_score_decides_whatever_the_objectives_are(self):
+        """The small one stays on the front."""
+        study = a_study(finals=2, objectives=("score", "params"))
+        trials = [searched(0, 30, parameters=8), searched(1, 35, parameters=300)]
+
+        found = asked(*trials, study=study)
+
+        assert found.searched.trial == 1
+        assert found.front == (0, 1)
 
     def test_failures_are_no_finalists(self):
         failed = Trial(number=0, proposal=a_proposal()).failed("ValueError")
@@ -278,6 +297,35 @@ def test_an_answer_counts_what_it_is_based_on():
     assert (found.searched.parameters, found.baseline.parameters) == (64, 32)
 
 
+def test_an_answer_holds_the_front_and_what_it_covers_after_each_trial():
+    """The baseline's score and 440 parameters are the reference; the smallest is below it."""
+    trials = [baseline(0, 30), searched(1, 36, parameters=40), searched(2, 20, parameters=8)]
+
+    found = asked(*trials, final(3, 1, 40))
+
+    assert found.front == (0, 1, 2)
+    assert found.hypervolumes == pytest.approx((0, *[6 / N * 400 / 440] * 3))
+
+
+def test_an_answer_holds_how_far_inherited_scores_put_trials_in_order():
+    probes = [
+        replace(t, proposal=replace(t.proposal, label=PROBE, inherited=t.score))
+        for t in (searched(n, 20 + 2 * n) for n in range(6))
+    ]
+
+    found = asked(baseline(6, 30), *probes)
+
+    assert (found.ranking.pairs, found.ranking.tau.mean) == (6, pytest.approx(1.0))
+    assert found.searched.name == "the searched configuration"
+    assert asked(baseline(0, 30)).ranking is None
+
+
+def test_an_answer_keeps_the_warnings_that_it_is_given():
+    found = answer(STUDY, [searched(0, 30)], TRUTH, accuracy, ["the supernet was given up: why"])
+
+    assert found.warnings == ("the supernet was given up: why",)
+
+
 def test_the_same_trials_give_the_same_answer():
     trials = baseline(0, 30), searched(1, 33), final(2, 1, 32), final(3, 0, 30)
 
@@ -339,6 +387,14 @@ def test_predictions_of_a_regression_are_read_as_numbers():
                 Trial(number=1, proposal=a_proposal()).out_of_memory("MemoryError"),
             ],
             "all 2 trials failed, the first with: ValueError: shapes differ",
+        ),
+        (
+            [
+                paused(0),
+                paused(1),
+                Trial(number=2, proposal=a_proposal()).failed("ValueError: shapes differ"),
+            ],
+            "2 trials have paused and none was trained to the end: raise --time",
         ),
     ],
 )

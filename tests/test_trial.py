@@ -3,7 +3,9 @@
 import math
 from dataclasses import replace
 
-from autopeft.trial import Purpose, State, Trial
+import pytest
+
+from autopeft.trial import Fidelity, Purpose, State, Trial
 from tests.builders import a_measurement, a_proposal
 
 WAITING = Trial(number=0, proposal=a_proposal())
@@ -55,3 +57,38 @@ def test_the_order_in_which_rates_were_written_makes_no_difference_to_the_work()
     }
 
     assert len(keys) == 1
+
+
+def at_rung(share: float) -> Trial:
+    return replace(WAITING, proposal=replace(WAITING.proposal, fidelity=Fidelity(share=share)))
+
+
+def test_a_trial_that_was_not_trained_to_its_end_pauses_and_can_be_promoted():
+    paused = at_rung(0.25).started().done(a_measurement(0.7, predictions=(1, 0)))
+    promoted = paused.promoted(1.0)
+    done = promoted.started().done(a_measurement(0.8))
+
+    assert [t.state for t in (paused, promoted, done)] == [
+        State.PAUSED, State.WAITING, State.COMPLETE,
+    ]  # fmt: skip
+    assert [t.ended for t in (paused, promoted, done)] == [True, False, True]
+    assert [t.complete for t in (paused, promoted, done)] == [False, False, True]
+    assert [found.score for found in (*done.rungs, done.measurement)] == [0.7, 0.8]
+    assert [found.share for found in (*done.rungs, done.measurement)] == [0.25, 1.0]
+    assert (done.at(0.25).score, done.at(1.0).score, done.at(0.5)) == (0.7, 0.8, None)
+    assert done.rungs[0].predictions == b""
+
+
+def test_while_it_is_trained_further_the_latest_measurement_counts():
+    promoted = at_rung(0.25).started().done(a_measurement(0.7)).promoted(1.0)
+
+    assert promoted.started().latest.score == 0.7
+    assert promoted.started().measurement is None
+    assert promoted.started().failed("diverged").latest is None
+    assert WAITING.latest is None
+
+
+@pytest.mark.parametrize("trial", [WAITING, WAITING.started().done(a_measurement())])
+def test_only_a_paused_trial_can_be_promoted(trial):
+    with pytest.raises(ValueError, match="only a paused one goes on"):
+        trial.promoted(1.0)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from autopeft import __version__, process
-from autopeft.cli import backbone, inspect, methods, plans, search, spaces
+from autopeft.cli import backbone, imports, inspect, methods, plans, search, spaces, strategies
 from autopeft.errors import AutopeftError
 
 app = typer.Typer(
@@ -21,8 +21,11 @@ app.command("estimate")(search.estimate)
 app.command("studies")(inspect.studies)
 app.command("trials")(inspect.trials)
 app.command("show")(inspect.show)
+app.command("pareto")(inspect.pareto)
 app.add_typer(spaces.app, name="spaces")
 app.command("methods")(methods.methods)
+app.command("strategies")(strategies.strategies)
+app.command("import-peft")(imports.import_peft)
 app.command("export")(plans.export)
 app.command("train")(plans.train)
 app.command("schema")(plans.schema)

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from autopeft.answer import perplexity, with_perplexity
+from autopeft.answer import percent, perplexity, with_perplexity
+from autopeft.objectives import measurements
+from autopeft.ranking import PROBE
 from autopeft.records import to_json
 from autopeft.search_spaces.configuration import Slot
 from autopeft.study import Study
-from autopeft.trial import Purpose, Trial
+from autopeft.trial import Purpose, State, Trial
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C has ended."""
 _WIDEST = 58
+_TOLD = 0.1  # of what is prepared, between two lines
 
 
 def show_json(document: Any) -> None:
@@ -48,8 +51,9 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
 def trial_json(trial: Trial) -> dict[str, Any]:
     """Return a trial as JSON, without its predictions."""
     document = to_json(trial)
-    if document["measurement"]:
-        del document["measurement"]["predictions"]
+    for measured in (document["measurement"], *document["rungs"]):
+        if measured:
+            del measured["predictions"]
     return document
 
 
@@ -73,16 +77,16 @@ class SearchProgress:
         self._slots = study.space.slots
         self._metric = study.task.metric
         self._planned = planned
-        self._ended = 0
+        self._ended: dict[int, Trial] = {}
         self._best: Trial | None = None
-        self._seconds: list[float] = []
         self._began = time.monotonic()
-        self._started: set[int] = set()
+        self._started: set[tuple[int, float]] = set()
+        self._prepared = 0.0
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         self._bars = Progress(*columns, console=console, disable=not console.is_terminal)
         self._live = console.is_terminal
-        self._tasks: dict[int, TaskID] = {}
+        self._tasks: dict[int | str, TaskID] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -96,16 +100,36 @@ class SearchProgress:
     ) -> None:
         self._bars.stop()
 
+    @property
+    def seconds(self) -> float:
+        """How long the search has been followed."""
+        return time.monotonic() - self._began
+
     def known(self, trials: Sequence[Trial]) -> None:
         """Take account of what an earlier run has measured."""
         for trial in trials:
             if trial.ended:
                 self._count(trial)
         if self._ended:
-            self._say(f"{self._ended} trials are known from an earlier run")
+            self._say(f"{len(self._ended)} trials are known from an earlier run")
+
+    def preparing(self, fraction: float, what: str) -> None:
+        """Show how far something is prepared that the trials need, from 0 to 1."""
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(f"preparing the {what}", total=1.0)
+            self._prepared = 0.0
+            self._say(f"preparing the {what}")
+        self._bars.update(self._tasks[what], completed=fraction)
+        if fraction >= 1:
+            self._bars.remove_task(self._tasks.pop(what))
+            self._say(f"the {what} is prepared after {self.seconds:.0f} s")
+        elif fraction - self._prepared >= _TOLD and not self._live:
+            self._prepared = fraction
+            self._say(f"preparing the {what}: {percent(fraction)}")
 
     def saw(self, trial: Trial) -> None:
         """Show that a trial has changed."""
+        self._forget_preparations()
         if not trial.ended:
             self._running(trial)
             return
@@ -114,38 +138,50 @@ class SearchProgress:
             self._bars.remove_task(self._tasks.pop(trial.number))
         self._say(self._line(trial))
 
+    def _forget_preparations(self) -> None:
+        """Take away the bars of what was given up before it was prepared."""
+        for what in [key for key in self._tasks if isinstance(key, str)]:
+            self._bars.remove_task(self._tasks.pop(what))
+
     def _running(self, trial: Trial) -> None:
-        if trial.number not in self._started:
-            self._started.add(trial.number)
-            if not self._live:
+        share = trial.proposal.fidelity.share
+        if (trial.number, share) not in self._started:
+            self._started.add((trial.number, share))
+            if trial.rungs:
+                self._say(f"trial {trial.number:>3} goes on to {percent(share)}")
+            elif not self._live:
                 self._say(f"trial {trial.number:>3} begins  {self._what(trial)}")
             text = f"trial {trial.number} {what_of(trial, self._slots)}"
             self._tasks[trial.number] = self._bars.add_task(text, total=1.0)
         self._bars.update(self._tasks[trial.number], completed=trial.progress)
 
     def _count(self, trial: Trial) -> None:
-        self._ended += 1
-        if trial.measurement:
-            self._seconds.append(trial.measurement.seconds)
-            if trial.proposal.purpose is not Purpose.FINAL and (
-                self._best is None or trial.score > self._best.score
-            ):
-                self._best = trial
+        self._ended[trial.number] = trial
+        if trial.measurement and trial.proposal.purpose is not Purpose.FINAL:
+            self._best = max(self._best or trial, trial, key=_standing)
 
     def _line(self, trial: Trial) -> str:
         measured = trial.measurement
-        result = (
-            f"{self._metric} {with_perplexity(self._metric, measured.score)}"
-            if measured
-            else f"{trial.state}: {trial.failure}"
-        )
-        best = f"best {self._best.score:.4f}" if self._best else "none measured yet"
         seconds = f"{measured.seconds:.1f} s" if measured else ""
-        elapsed = time.monotonic() - self._began
         return (
-            f"trial {trial.number:>3} {result}  {self._what(trial)}  {seconds}  "
-            f"[{self._ended} of at most {self._planned}, {best}, {elapsed:.0f} s]"
+            f"trial {trial.number:>3} {self._result(trial)}  {self._what(trial)}  {seconds}  "
+            f"[{len(self._ended)} of at most {self._planned}, {self._standing()}, "
+            f"{self.seconds:.0f} s]"
         )
+
+    def _result(self, trial: Trial) -> str:
+        if trial.measurement is None:
+            return f"{trial.state}: {trial.failure}"
+        score = with_perplexity(self._metric, trial.score)
+        if trial.state is State.PAUSED:
+            return f"paused at {percent(trial.measurement.share)}: {self._metric} {score}"
+        return f"{self._metric} {score}"
+
+    def _standing(self) -> str:
+        best = self._best.measurement if self._best else None
+        if best is None:
+            return "none measured yet"
+        return f"best {best.score:.4f}" + ("" if best.share >= 1 else f" at {percent(best.share)}")
 
     def _what(self, trial: Trial) -> str:
         parameters = trial.proposal.configuration.parameters(self._slots)
@@ -159,40 +195,62 @@ class SearchProgress:
             sys.stderr.flush()
 
 
+def _standing(trial: Trial) -> tuple[float, float]:
+    """Scores are compared among what was trained equally long, the longest first."""
+    return (trial.measurement.share, trial.score) if trial.measurement else (0.0, 0.0)
+
+
 def what_of(trial: Trial, slots: Sequence[Slot]) -> str:
     """Say in a few words what a trial trains."""
     proposal = trial.proposal
-    text = proposal.label or proposal.configuration.summary(slots)
+    summary = proposal.configuration.summary(slots)
+    text = summary if proposal.label == PROBE else proposal.label or summary
     if proposal.of is not None:
         text = f"trial {proposal.of} again, seed {proposal.seed}: {text}"
+    elif proposal.label == PROBE:
+        text = f"{PROBE}: {text}"
     return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
 
 
 def show_trials(study: Study, trials: Sequence[Trial]) -> None:
-    """Write the trials of a study as a table."""
+    """Write the trials of a study as a table, with their scores at each rung."""
     metric = study.task.metric
-    also = ("perplexity",) if perplexity(metric, 0) else ()
-    show_table(
-        f"Study {study.id}: {len(trials)} trials",
-        ("trial", "purpose", metric, *also, "parameters", "learning rates", "s", "configuration"),
-        [_row(trial, study.space.slots, metric) for trial in trials],
+    head = (
+        *("trial", "purpose"),
+        *(("inherited",) if _guided(trials) else ()),
+        *(f"at {percent(share)}" for share in study.rungs[:-1]),
+        *(metric, *(("perplexity",) if perplexity(metric, 0) else ())),
+        *("parameters", "learning rates", "s", "configuration"),
     )
+    rows = [_row(study, trial, guided=_guided(trials)) for trial in trials]
+    show_table(f"Study {study.id}: {len(trials)} trials", head, rows)
 
 
-def _row(trial: Trial, slots: Sequence[Slot], metric: str) -> tuple[str, ...]:
-    proposal, measured = trial.proposal, trial.measurement
+def _guided(trials: Sequence[Trial]) -> bool:
+    return any(trial.proposal.inherited is not None for trial in trials)
+
+
+def _row(study: Study, trial: Trial, *, guided: bool) -> tuple[str, ...]:
+    proposal, slots = trial.proposal, study.space.slots
     rates = " ".join(f"{name} {rate:g}" for name, rate in proposal.recipe.learning_rates.items())
-    also = perplexity(metric, trial.score)
+    also = perplexity(study.task.metric, trial.score)
+    seconds = [measured.seconds for measured in measurements(trial)]
+    at = (trial.at(share) for share in study.rungs[:-1])
     return (
-        str(trial.number),
-        proposal.purpose,
-        f"{measured.score:.4f}" if measured else trial.state,
-        *([f"{also:.4g}" if measured else ""] if also else []),
+        *(str(trial.number), proposal.purpose),
+        *([_score(proposal.inherited)] if guided else []),
+        *(_score(found.score if found else None) for found in at),
+        _score(trial.score) if trial.complete else trial.state,
+        *([f"{also:.4g}" if trial.complete else ""] if also else []),
         f"{proposal.configuration.parameters(slots):,}",
         rates,
-        f"{measured.seconds:.1f}" if measured else "",
+        f"{sum(seconds):.1f}" if seconds else "",
         what_of(trial, slots) if not trial.failure else trial.failure,
     )
+
+
+def _score(score: float | None) -> str:
+    return "" if score is None else f"{score:.4f}"
 
 
 def _is_number(text: str) -> bool:

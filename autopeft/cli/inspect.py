@@ -9,12 +9,22 @@ from typing import Annotated, Any
 import typer
 
 from autopeft.cli import options as opt
-from autopeft.cli.console import say, show_json, show_table, show_trials, trial_json
+from autopeft.cli.console import (
+    say,
+    show_json,
+    show_table,
+    show_trials,
+    trial_json,
+    what_of,
+)
 from autopeft.cli.records import SourceOptions, TaskOptions, unfolded
 from autopeft.errors import AutopeftError
+from autopeft.objectives import axes, best, figures, hypervolumes, reference
 from autopeft.ports import Store
 from autopeft.records import to_json
-from autopeft.study import DataFiles
+from autopeft.report.writing import figure
+from autopeft.study import DataFiles, Study
+from autopeft.trial import State, Trial
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A study's id, the start of it, or 'latest'.")
@@ -54,7 +64,7 @@ def _documents(store: Store) -> list[dict[str, Any]]:
                 "strategy": study.strategy,
                 "seed": study.seed,
                 "trials": sum(trial.ended for trial in trials),
-                "best": max((t.score for t in trials if t.measurement), default=None),
+                "best": max((t.score for t in trials if t.complete), default=None),
                 "answered": store.answer(study.id) is not None,
             }
         )
@@ -95,9 +105,66 @@ def show(
     elif concluded:
         say(report(found, opened.trials(found.id), *concluded).rstrip())
     else:
-        ended = sum(trial.ended for trial in opened.trials(found.id))
-        say(f"study {found.id} has measured {ended} trials and has no answer yet")
+        known = opened.trials(found.id)
+        ended = sum(trial.ended for trial in known)
+        paused = sum(trial.state is State.PAUSED for trial in known)
+        some = f", {paused} of them paused," if paused else ""
+        say(f"study {found.id} has measured {ended} trials{some} and has no answer yet")
         say("run its search again to the end")
+
+
+def pareto(
+    study: StudyArgument, store: opt.StoreOption = None, as_json: opt.JsonOption = False
+) -> None:
+    """Show the trials that no other beats in all objectives, and how far they reach.
+
+    Objectives are those of the study; beside a score alone, the parameters. Only trials that were
+    trained to the end are compared.
+    """
+    from autopeft.settings import settings
+
+    opened = opt.existing_store(settings(store=store).store_url)
+    found = opened.study(study)
+    document = _front(found, opened.trials(found.id))
+    if as_json:
+        show_json(document)
+    elif not document["front"]:
+        say(f"study {found.id} has trained no trial to the end yet: run its search again")
+    else:
+        rows = [_front_row(found, trial) for trial in document["front"]]
+        head = ("trial", "purpose", *axes(found), "configuration")
+        show_table(f"The front of study {found.id}", head, rows)
+        say(f"hypervolume {document['hypervolume']:.6g}")
+
+
+def _front(study: Study, trials: tuple[Trial, ...]) -> dict[str, Any]:
+    """Return the front of a study as JSON; what the hypervolume is after each trial too."""
+    numbers, volumes, least = best(study, trials), hypervolumes(study, trials), None
+    if found := reference(study, trials):
+        pairs = zip(axes(study), found, strict=True)
+        least = {axis: value if axis == "score" else -value for axis, value in pairs}
+    return {
+        "study": study.id,
+        "objectives": list(axes(study)),
+        "reference": least,
+        "hypervolume": max(volumes, default=0.0),
+        "hypervolumes": list(volumes),
+        "front": [
+            {
+                "trial": trial.number,
+                "purpose": trial.proposal.purpose,
+                **figures(study, trial.measurement),
+                "configuration": what_of(trial, study.space.slots),
+            }
+            for trial in trials
+            if trial.number in numbers and trial.measurement
+        ],
+    }
+
+
+def _front_row(study: Study, trial: dict[str, Any]) -> list[str]:
+    written = [figure(axis, trial[axis]) for axis in axes(study)]
+    return [str(trial["trial"]), trial["purpose"], *written, trial["configuration"]]
 
 
 @unfolded

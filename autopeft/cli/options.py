@@ -75,7 +75,36 @@ LimitOption = Annotated[
     typer.Option("--budget", help="What a --configuration may train: 1%, 0.01 or 300k."),
 ]
 StrategyOption = Annotated[
-    str | None, typer.Option("--strategy", help="How to search. [default: tpe]")
+    str | None,
+    typer.Option("--strategy", help="How to search: autopeft strategies. [default: autopeft]"),
+]
+StrategyOptionsOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="KEY=VALUE for the strategy, several times if need be."),
+]
+ObjectiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        help="What to search for: score, and with a comma params, flops, memory, latency. "
+        "[default: score]",
+    ),
+]
+RungsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rungs",
+        help="Shares of a training at which the worse trials stop, such as 1/9,1/3; 1 for none. "
+        "[default: 1/9,1/3 with the strategy autopeft, else 1]",
+    ),
+]
+WarmStartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--warm-start",
+        help="Try first what earlier studies found: their ids, or auto for similar ones. "
+        "[default: none]",
+    ),
 ]
 TrialsOption = Annotated[
     int | None, typer.Option("--trials", help="How many trials, finals apart. [default: 30]")

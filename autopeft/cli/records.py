@@ -57,6 +57,10 @@ class SearchOptions:
     budget: opt.BudgetOption = None
     space: opt.SpaceOption = None
     strategy: opt.StrategyOption = None
+    option: opt.StrategyOptionsOption = None
+    objective: opt.ObjectiveOption = None
+    rungs: opt.RungsOption = None
+    warm_start: opt.WarmStartOption = None
     trials: opt.TrialsOption = None
     time: opt.TimeOption = None
     finals: opt.FinalsOption = None
@@ -116,6 +120,9 @@ def request_of(
         budget=search.budget,
         space=search.space,
         strategy=search.strategy,
+        objective=search.objective,
+        rungs=search.rungs,
+        warm_start=search.warm_start,
         seed=search.seed,
         finals=search.finals,
         epochs=recipe.epochs,
@@ -128,6 +135,10 @@ def request_of(
         budget=chosen.budget,
         space=chosen.space,
         strategy=chosen.strategy,
+        options=tuple(search.option or ()),
+        objective=chosen.objective,
+        rungs=chosen.rungs,
+        warm_start=chosen.warm_start,
         seed=opt.count_of("--seed", chosen.seed, 0),
         epochs=opt.count_of("--epochs", chosen.epochs, 1),
         finals=opt.count_of("--finals", chosen.finals, 0),

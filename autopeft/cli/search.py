@@ -1,5 +1,6 @@
 """The commands that search, and that tell beforehand what a search will cost."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,12 @@ from autopeft.records import to_json
 from autopeft.study import Limits, Study
 
 if TYPE_CHECKING:
+    from autopeft.ports import Store
     from autopeft.settings import Settings
+    from autopeft.trial import Trial
+
+_PREPARED = {"autopeft": "supernet", "evolution": "supernet", "s3pet": "gates", "bipeft": "gates"}
+_LEAST_SECONDS = 1.0
 
 
 @unfolded
@@ -51,37 +57,46 @@ def search(
     from autopeft.wiring import sockets
     from autopeft.wiring.conclude import conclude
     from autopeft.wiring.request import study_of
+    from autopeft.wiring.warm import with_earlier
 
     chosen, limits = _chosen(search, run)
     request = request_of(source, task, recipe, search)
-    study = study_of(request)
+    study = with_earlier(study_of(request), request.warm_start, _opened(chosen.store_url))
     with results_folder(opt.folder_of(run.out, study.id)) as folder:
+        inline = chosen.executor == "inline"
+        evaluator = sockets.evaluator_of(study, chosen.workers, run.threads, folder / "paused")
         # a store is not made before: what is refused leaves nothing behind
-        begun = _begun(study, chosen.store_url)
-        ready = None if begun else sockets.ready_evaluator(study, chosen.executor, run.threads)
+        if inline and not _begun(study, chosen.store_url):
+            evaluator.ready()
         opened = sockets.store_of(chosen.store_url)
         note(f"study {study.id}: {_headline(study)}")
         note_surprises(request, study.backbone, study.task)
+        shared = sockets.shared_of(
+            study, chosen.cache_folder, run.threads, evaluator if inline else None
+        )
         planned = limits.trials + 2 * study.finals
         try:
             with SearchProgress(study, planned) as progress:
-                running = sockets.run(
+                progress.known(_trials_of(study, opened))
+                for fraction in shared.prepare() if shared else ():
+                    progress.preparing(fraction, _PREPARED[study.strategy])
+                prepared = progress.seconds if shared else 0.0
+                for trial in sockets.run(
                     study,
-                    limits,
+                    _left(limits, progress.seconds),
                     store=opened,
                     executor=chosen.executor,
                     workers=chosen.workers,
-                    threads=run.threads,
-                    evaluator=ready,
-                )
-                progress.known(opened.trials(study.id))
-                for trial in running:
+                    evaluator=evaluator,
+                    shared=shared,
+                ):
                     progress.saw(trial)
         except KeyboardInterrupt:
-            ended = sum(trial.ended for trial in opened.trials(study.id))
+            ended = sum(trial.ended for trial in _trials_of(study, opened))
             note(f"interrupted: {ended} trials are kept; the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
-        answer, plan = conclude(study, opened)
+        warnings = (shared.problem,) if shared and shared.problem else ()
+        answer, plan = conclude(study, opened, warnings, prepared)
         known = opened.trials(study.id)
         plan_file = write_json(folder / "plan.json", plan.to_json())
         report_file = write_text(folder / "report.md", report(study, known, answer, plan))
@@ -101,13 +116,29 @@ def search(
     say(f"\n{answer.sentence()}\n\nplan    {plan_file}\nreport  {report_file}")
 
 
-def _begun(study: Study, url: str) -> bool:
-    """Tell whether a store knows a study, without making one."""
+def _opened(url: str) -> "Store | None":
+    """Open a store if it is there already, without making one."""
     from autopeft.wiring import sockets
 
-    if opt.missing_file(url) is not None:
-        return False
-    return any(known.id == study.id for known in sockets.store_of(url).studies())
+    return None if opt.missing_file(url) is not None else sockets.store_of(url)
+
+
+def _begun(study: Study, url: str) -> bool:
+    """Tell whether a store knows a study, without making one."""
+    store = _opened(url)
+    return store is not None and any(known.id == study.id for known in store.studies())
+
+
+def _trials_of(study: Study, store: "Store") -> "tuple[Trial, ...]":
+    known = any(found.id == study.id for found in store.studies())
+    return store.trials(study.id) if known else ()
+
+
+def _left(limits: Limits, seconds: float) -> Limits:
+    """Return what is left of the time; a search that was prepared too long still tries a trial."""
+    if limits.seconds is None:
+        return limits
+    return replace(limits, seconds=max(_LEAST_SECONDS, limits.seconds - seconds))
 
 
 @unfolded
@@ -124,6 +155,7 @@ def estimate(
     It takes all options of search. A trial is measured with the threads that torch takes by
     itself, whatever --threads says.
     """
+    from autopeft.wiring.estimating import trainings_of
     from autopeft.wiring.request import study_of
     from autopeft.wiring.sockets import estimate_of
 
@@ -133,7 +165,8 @@ def estimate(
     note_surprises(request, study.backbone, study.task)
     cost = estimate_of(study)
     runs, limit = limits.trials + 2 * study.finals, limits.seconds
-    unlimited = cost.seconds * runs / chosen.workers
+    whole = trainings_of(study, limits)
+    unlimited = cost.seconds * whole / chosen.workers
     smallest, largest = study.space.smallest(), study.space.largest()
     document = {
         "study": study.id,
@@ -146,6 +179,7 @@ def estimate(
         "largest_is": "exact" if study.space.largest_is_exact else "at least",
         "examples": list(study.task.examples),
         "trainings": runs,
+        "whole_trainings": round(whole, 1),
         "workers": chosen.workers,
         "steps_per_trial": cost.steps,
         "seconds_per_trial": round(cost.seconds, 1),
@@ -201,6 +235,8 @@ def _duration(document: dict[str, Any]) -> str:
     workers, limit = document["workers"], document["limit_seconds"]
     seconds, unlimited = document["seconds"], document["seconds_without_limit"]
     text = f"{document['trainings']} trainings, finals included"
+    if document["whole_trainings"] != document["trainings"]:
+        text += f" (as much work as {document['whole_trainings']:.0f} whole ones)"
     text += f", {workers} at once" if workers > 1 else ""
     if limit is None:
         return f"about {seconds / 60:.1f} min for {text}"

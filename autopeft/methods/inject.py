@@ -42,6 +42,7 @@ class Injection:
         self._by_method: defaultdict[str, list[nn.Parameter]] = defaultdict(list)
         self._scaffold: list[nn.Parameter] = []
         self._attached: list[Attached] = []
+        self._cells: dict[tuple[int, str], Attached] = {}
         self._fixed: dict[str, Tensor] = {}
         self._unmergeable: list[Slot] = []
 
@@ -58,6 +59,7 @@ class Injection:
         self._by_method[slot.method].extend(attached.scaffold.values())
         self._scaffold.extend(attached.scaffold.values())
         self._attached.append(attached)
+        self._cells[block, slot.name] = attached
         self._fixed.update({f"{block}/{slot.name}/{n}": t for n, t in attached.fixed.items()})
         if attached.merge is None:
             self._unmergeable.append(slot)
@@ -94,6 +96,18 @@ class Injection:
     def choices(self) -> Sequence[Choice]:
         """Return what must be decided by the data before training begins."""
         return [attached.choice for attached in self._attached if attached.choice]
+
+    def cells(self) -> Mapping[tuple[int, str], Attached]:
+        """Return what each cell has put in, by its row and the name of its slot."""
+        return self._cells
+
+    @property
+    def resumable(self) -> bool:
+        """Whether its parameters are all that training changes.
+
+        They are not where a method keeps account of the steps, or chose something by the data.
+        """
+        return not any(attached.stepped or attached.choice for attached in self._attached)
 
     def by_method(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Return the parameters of each method that is present."""

@@ -1,13 +1,12 @@
 """Random search: the strategy that every other one has to beat."""
 
-from collections.abc import Hashable
-
 import numpy as np
 
 from autopeft.search_spaces.sampling import Sampler
+from autopeft.strategies.memory import Memory
 from autopeft.strategies.recipes import drawn_rate, with_rates
 from autopeft.study import Study
-from autopeft.trial import Proposal, Purpose, Trial
+from autopeft.trial import Proposal, Trial
 
 _TRIES = 100
 
@@ -21,22 +20,21 @@ class RandomStrategy:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._sampler = Sampler(study.space, study.ceiling)
-        self._own: set[Hashable] = set()
-        self._all: set[Hashable] = set()
+        self._memory = Memory()
 
     def ask(self) -> Proposal | None:
         """Return a proposal not asked before, or None when a hundred draws gave no new one."""
         for attempt in range(_TRIES):
-            rng = np.random.default_rng([self._study.seed, len(self._own), attempt])
+            rng = np.random.default_rng([self._study.seed, self._memory.asked, attempt])
             proposal = self._draw(rng)
-            if proposal.key not in self._all:
-                self._remember(proposal)
+            if not self._memory.knows(proposal):
+                self._memory.remember(proposal)
                 return proposal
         return None
 
     def tell(self, trial: Trial) -> None:
         """Remember what was proposed; scores make no difference."""
-        self._remember(trial.proposal)
+        self._memory.tell(trial)
 
     def _draw(self, rng: np.random.Generator) -> Proposal:
         study = self._study
@@ -45,8 +43,3 @@ class RandomStrategy:
         rates = {method: drawn_rate(method, rng) for method in methods}
         recipe = with_rates(study.recipe, methods, rates)
         return Proposal(configuration=configuration, recipe=recipe, seed=study.seed)
-
-    def _remember(self, proposal: Proposal) -> None:
-        self._all.add(proposal.key)
-        if proposal.purpose is Purpose.SEARCH:
-            self._own.add(proposal.key)

@@ -3,25 +3,32 @@
 Optuna advises and remembers nothing of ours: its study lives in memory, is filled from the trials
 that the strategy is told of, and is asked for one more point. What it suggests over the budget is
 shrunk until it fits, and what was measured is what it learns.
+
+With one objective a trial that pauses is to Optuna a pruned one, with its score as the value in
+between: it is worse than any that was trained longer, and compared with those that were trained as
+long. With several objectives Optuna cannot compare pruned trials; there they count as if they had
+been trained to the end (see ``lifted``).
 """
 
-from collections.abc import Hashable
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.sampling import Sampler
+from autopeft.strategies.memory import Memory, Point, best_and_latest, has_score, lifted, places
+from autopeft.strategies.operators import genome_of
+from autopeft.strategies.points import Coordinates, Points
 from autopeft.strategies.recipes import drawn_rate, with_rates
 from autopeft.study import Study
-from autopeft.trial import Proposal, Purpose, Trial
+from autopeft.trial import Proposal, Trial
 
 _STARTUP = 6
 _MOST = 96
 _TRIES = 20
-_RATE = "learning rate of "
+_STEPS = 10_000
 
 
 class TpeStrategy:
@@ -34,115 +41,116 @@ class TpeStrategy:
 
     def __init__(self, study: Study) -> None:
         self._study = study
+        self._points = Points(study.space)
         self._sampler = Sampler(study.space, study.ceiling)
-        self._methods = study.space.methods
-        self._distributions: dict[str, BaseDistribution] = {
-            gene.name: IntDistribution(0, len(gene.choices) - 1)
-            for gene in study.space.genes
-            if len(gene.choices) > 1
-        } | {
-            _RATE + m: FloatDistribution(METHODS[m].rates.low, METHODS[m].rates.high, log=True)
-            for m in self._methods
-        }
-        self._advisor = _Advisor(self._distributions)
-        self._own: set[Hashable] = set()
-        self._all: set[Hashable] = set()
+        self._memory = Memory()
+        self._places: dict[int, Coordinates | None] = {}
+        self._seen: dict[int, tuple[float, Point | None, FrozenTrial]] = {}
+        self._advisor = _Advisor(self._points, len(study.objectives))
 
     def ask(self) -> Proposal | None:
         """Return a proposal not asked before, or None when several suggestions gave no new one."""
+        learned = self._learned()
         for attempt in range(_TRIES):
-            seed = [self._study.seed, len(self._own), attempt]
-            proposal = self._suggest(np.random.default_rng(seed))
-            if proposal.key not in self._all:
-                self._remember(proposal)
+            seed = [self._study.seed, self._memory.asked, attempt]
+            proposal = self._suggest(learned, np.random.default_rng(seed))
+            if not self._memory.knows(proposal):
+                self._memory.remember(proposal)
                 return proposal
         return None
 
     def tell(self, trial: Trial) -> None:
-        """Learn from a trial that has ended; remember that one which waits was proposed."""
-        self._remember(trial.proposal)
-        if not trial.ended or trial.proposal.purpose is Purpose.FINAL:
-            return
-        space, configuration = self._study.space, trial.proposal.configuration
-        # A baseline's sizes need not be choices of the space: it teaches about its nearest point.
-        genome = space.encode(configuration) or space.nearest(configuration)
-        if genome is None:
-            return
-        rng = np.random.default_rng([self._study.seed, trial.number])
-        params: dict[str, int | float] = {
-            gene.name: choice
-            for gene, choice in zip(self._study.space.genes, genome, strict=True)
-            if gene.name in self._distributions
-        }
-        for method in self._methods:  # the rate of an absent method made no difference: any will do
+        """Learn from a trial that was measured; remember that one which waits was proposed."""
+        self._memory.tell(trial)
+
+    def _learned(self) -> list[FrozenTrial]:
+        """Translate the best and the latest trials."""
+        ended = [trial for trial in self._memory.ended if self._place(trial)]
+        points: dict[int, Point] = {}
+        if ended:
+            measured = [trial for trial in ended if has_score(trial)]
+            numbers = [trial.number for trial in measured]
+            points = dict(zip(numbers, lifted(self._study, measured), strict=True))
+
+        def place(trials: Sequence[Trial]) -> list[float]:
+            inside = [trial.number for trial in trials if trial.number in points]
+            found = dict(zip(inside, places([points[n] for n in inside]), strict=True))
+            return [found.get(trial.number, math.inf) for trial in trials]
+
+        kept = best_and_latest(ended, place, _MOST)
+        return [self._translated(trial, points.get(trial.number)) for trial in kept]
+
+    def _translated(self, trial: Trial, point: Point | None) -> FrozenTrial:
+        """Return the same object while nothing has changed: the advisor goes by that."""
+        share, alone = trial.latest.share if trial.latest else 0.0, len(self._study.objectives) == 1
+        if alone and point and trial.latest:
+            point = (trial.latest.score,)
+        known = self._seen.get(trial.number)
+        if known is None or known[:2] != (share, point):
+            pauses = alone and share < 1.0
+            found = create_trial(
+                state=TrialState.COMPLETE if point and not pauses else TrialState.PRUNED,
+                values=point if point and not pauses else None,
+                intermediate_values={int(share * _STEPS): point[0]} if point and pauses else {},
+                params=self._place(trial),
+                distributions=self._points.distributions,
+            )
+            known = self._seen[trial.number] = share, point, found
+        return known[2]
+
+    def _place(self, trial: Trial) -> Coordinates | None:
+        """Find where a trial lies; a baseline's sizes need not be choices of the space."""
+        if trial.number not in self._places:
+            genome = genome_of(self._study.space, trial.proposal.configuration)
+            rng = np.random.default_rng([self._study.seed, trial.number])
             rates = trial.proposal.recipe.learning_rates
-            params[_RATE + method] = rates.get(method) or drawn_rate(method, rng)
-        learned = create_trial(
-            state=TrialState.COMPLETE if trial.measurement else TrialState.PRUNED,
-            value=trial.score if trial.measurement else None,
-            params=params,
-            distributions=self._distributions,
-        )
-        self._advisor.learn(trial.number, learned)
+            # the rate of an absent method made no difference: any will do
+            self._places[trial.number] = (
+                self._points.of(genome, rates, lambda method: drawn_rate(method, rng))
+                if genome is not None
+                else None
+            )
+        return self._places[trial.number]
 
-    def _suggest(self, rng: np.random.Generator) -> Proposal:
+    def _suggest(self, learned: Sequence[FrozenTrial], rng: np.random.Generator) -> Proposal:
         study = self._study
-        params = self._advisor.advise(int(rng.integers(2**31)))
-        genome = [int(params.get(gene.name, 0)) for gene in study.space.genes]
-        fitted = study.space.decode(self._sampler.fit(genome, rng))
+        point = self._advisor.advise(learned, int(rng.integers(2**31)))
+        fitted = study.space.decode(self._sampler.fit(self._points.genome(point), rng))
         methods = fitted.methods(study.space.slots)
-        rates = {method: float(params[_RATE + method]) for method in methods}
-        recipe = with_rates(study.recipe, methods, rates)
+        recipe = with_rates(study.recipe, methods, self._points.rates(point, methods))
         return Proposal(configuration=fitted, recipe=recipe, seed=study.seed)
-
-    def _remember(self, proposal: Proposal) -> None:
-        self._all.add(proposal.key)
-        if proposal.purpose is Purpose.SEARCH:
-            self._own.add(proposal.key)
 
 
 class _Advisor:
-    """An Optuna study that holds the best and the latest trials, and never very many.
+    """An Optuna study that is kept as long as trials are only added to it.
 
-    Optuna's time for a proposal grows with the trials it knows and with the dimensions of the
-    space; adding trials costs as much again. So trials are added one by one, and when there are
-    too many, a new study begins with the better half and the later half of them. What it holds
-    depends on the trials alone, not on the moments at which it was asked.
+    Adding all of them anew costs as much as a proposal.
     """
 
-    def __init__(self, distributions: dict[str, BaseDistribution]) -> None:
+    def __init__(self, points: Points, objectives: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._distributions = distributions
-        self._known: dict[int, FrozenTrial] = {}
-        self._begin()
+        self._distributions = points.distributions
+        self._directions = ["maximize"] * objectives
+        self._held: list[FrozenTrial] = []
+        self._study = optuna.create_study(directions=self._directions)
 
-    def learn(self, number: int, trial: FrozenTrial) -> None:
-        """Take a trial in; trials that end out of turn are put in their place."""
-        if number in self._known:
-            return
-        in_turn = number > max(self._known, default=-1)
-        self._known[number] = trial
-        if len(self._known) <= _MOST and in_turn:
-            self._study.add_trial(trial)
-            return
-        if len(self._known) > _MOST:
-            numbers = sorted(self._known)
-            best = sorted(numbers, key=lambda n: -_value(self._known[n]))
-            kept = set(numbers[-_MOST // 4 :]) | set(best[: _MOST // 4])
-            self._known = {number: self._known[number] for number in kept}
-        self._begin()
-
-    def advise(self, seed: int) -> dict[str, float]:
+    def advise(self, trials: Sequence[FrozenTrial], seed: int) -> Coordinates:
         """Return one more point."""
-        self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP)
-        advised = self._study.ask(self._distributions)
-        self._study.tell(advised, state=TrialState.FAIL)  # forgotten: what counts is what is told
-        return dict(advised.params)
+        self._hold(trials)
+        self._study.sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=_STARTUP, multivariate=True
+        )
+        # one dimension at a time while it draws; later all at once, which takes half the time
+        first = len(trials) < _STARTUP
+        advised = self._study.ask(self._distributions if first else None)
+        point = dict(advised.params if first else advised.relative_params)
+        # forgotten: what counts is what is told
+        self._study.tell(advised, state=TrialState.FAIL)
+        return point
 
-    def _begin(self) -> None:
-        self._study = optuna.create_study(direction="maximize")
-        self._study.add_trials([self._known[number] for number in sorted(self._known)])
-
-
-def _value(trial: FrozenTrial) -> float:
-    return -np.inf if trial.value is None else trial.value
+    def _hold(self, trials: Sequence[FrozenTrial]) -> None:
+        count = len(self._held)
+        if any(a is not b for a, b in zip(self._held, trials, strict=False)) or count > len(trials):
+            self._study, count = optuna.create_study(directions=self._directions), 0
+        self._study.add_trials(trials[count:])
+        self._held = list(trials)

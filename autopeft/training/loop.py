@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 import numpy as np
 import torch
@@ -37,24 +38,31 @@ def fit(
     rng: np.random.Generator,
     penalty: Callable[[], Tensor | None] | None = None,
     stepped: Callable[[int, int], None] | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    done: int = 0,
 ) -> Iterator[int]:
-    """Train for ``steps`` steps, yielding the number of steps done after each.
+    """Train until ``steps`` steps are done, yielding the number of steps done after each.
 
     The learning rates rise over the recipe's warm-up and fall linearly to zero at the end of the
     whole recipe, however many steps are taken. ``trained`` maps methods to their parameters; where
     neither they nor the head have any, there is no step. ``penalty`` is added to every loss, and
     ``stepped`` is told each step and those of the whole recipe, while its gradients are there.
+    Training that was stopped after ``done`` steps goes on with the optimizer that it had, and with
+    ``rng`` as it was at the beginning.
 
     Raises:
         DivergedError: The loss is infinite or no number.
     """
     parameters = [*(p for group in trained.values() for p in group), *model.head().values()]
-    if not parameters:
+    if not parameters or done >= steps:
         return
+    optimizer = optimizer or optimizer_of(model, recipe, trained)
     whole = steps_of(len(train), recipe)
-    optimizer, schedule = _optimizer(model, recipe, trained, whole)
     model.train()
-    for step, rows in enumerate(_endless(train, recipe.batch_size, rng), 1):
+    batches = islice(_endless(train, recipe.batch_size, rng), done, None)
+    for step, rows in enumerate(batches, done + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * schedule(step - 1, whole, recipe.warmup)
         with _autocast(recipe):
             loss = model.loss(train.batch(rows))
             if penalty and (added := penalty()) is not None:
@@ -64,7 +72,6 @@ def fit(
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(parameters, _CLIP)
         optimizer.step()
-        schedule.step()
         if stepped:
             stepped(step, whole)
         optimizer.zero_grad()
@@ -128,24 +135,27 @@ def _is_dropout(module: nn.Module, name: str, value: object) -> bool:
     return "dropout" in name or name in _DEPTH
 
 
-def _optimizer(
-    model: TaskModel,
-    recipe: Recipe,
-    trained: Mapping[str, Sequence[nn.Parameter]],
-    whole: int,
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+def optimizer_of(
+    model: TaskModel, recipe: Recipe, trained: Mapping[str, Sequence[nn.Parameter]]
+) -> torch.optim.Optimizer:
+    """Build AdamW with a rate for each method, and one for the head."""
     groups = [
         {"params": list(parameters), "lr": recipe.learning_rates[method]}
         for method, parameters in trained.items()
     ]
     groups.append({"params": list(model.head().values()), "lr": recipe.head_learning_rate})
-    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-    warmup = max(1, round(recipe.warmup * whole))
+    for group in groups:
+        group["initial_lr"] = group["lr"]
+    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
 
-    def factor(step: int) -> float:
-        return min((step + 1) / warmup, max(0.0, (whole - step) / max(1, whole - warmup)))
 
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+def schedule(done: int, whole: int, warmup: float) -> float:
+    """Return the factor on all learning rates after ``done`` of ``whole`` steps.
+
+    It rises over a share ``warmup`` of the steps, and then falls linearly to zero.
+    """
+    rising = max(1, round(warmup * whole))
+    return min((done + 1) / rising, max(0.0, (whole - done) / max(1, whole - rising)))
 
 
 def _endless(train: Examples, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:

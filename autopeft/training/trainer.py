@@ -9,21 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from autopeft.backbone import Backbone
 from autopeft.errors import BackboneError
 from autopeft.methods.inject import Injection, injected
 from autopeft.search_spaces.configuration import Configuration, Slot
-from autopeft.study import Task, Where
+from autopeft.study import Objective, Task, Where
 from autopeft.tasks.metrics import METRICS
 from autopeft.tasks.reading import load_parts
 from autopeft.tasks.splits import PartName
 from autopeft.training.batches import Examples
+from autopeft.training.costs import costs_of
 from autopeft.training.fisher import choose_masks
 from autopeft.training.heads.choice import encode_part, model_for
 from autopeft.training.heads.model import TaskModel
-from autopeft.training.loop import dropout, fit, predict, steps_of
+from autopeft.training.loop import dropout, fit, optimizer_of, predict, steps_of
 from autopeft.training.model_files import find_model
+from autopeft.training.pausing import Paused
 from autopeft.training.pretrained import check_kind, load_backbone, load_reader
 from autopeft.trial import Fidelity, Measurement, Recipe
 
@@ -79,6 +82,19 @@ class Trainer:
             )
         return cls(task, backbone, model, parts)
 
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The modules of the backbone's blocks, in the order of a configuration's rows."""
+        found = []
+        for stack in self._backbone.stacks:
+            inside = next(
+                site.path.partition("{block}")[0]
+                for site in self._backbone.sites
+                if site.stack == stack.name and "{block}" in site.path
+            )
+            found += [self._model.get_submodule(f"{inside}{n}") for n in range(stack.blocks)]
+        return tuple(found)
+
     @contextmanager
     def tuned(
         self, slots: Sequence[Slot], configuration: Configuration, recipe: Recipe, seed: int
@@ -101,8 +117,20 @@ class Trainer:
             model = model_for(self._task, self._whole, self.parts["train"], generator)
             yield Tuned(model=model, injection=injection, recipe=recipe)
 
-    def measure(self, tuned: Tuned, seed: int, fidelity: Fidelity) -> Iterator[float | Measurement]:
+    def measure(
+        self,
+        tuned: Tuned,
+        seed: int,
+        fidelity: Fidelity,
+        *,
+        paused: Paused | None = None,
+        objectives: Sequence[Objective] = (),
+    ) -> Iterator[float | Measurement]:
         """Train, yielding progress in [0, 1], then score on the validation part.
+
+        Where training has been ``paused`` it goes on from there, and pauses there again unless the
+        fidelity is whole; the result is the same as without. Of the ``objectives`` those are
+        measured too that training does not give.
 
         Raises:
             DivergedError: The loss or the scores stopped being finite numbers.
@@ -110,27 +138,34 @@ class Trainer:
         began = time.perf_counter()
         train, validation = self.parts["train"], self.parts["validation"]
         steps = max(1, round(steps_of(len(train), tuned.recipe) * fidelity.share))
-        rng = np.random.default_rng(seed)
-        done = 0
+        injection = tuned.injection
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # for dropout, which takes no generator
-            injection = tuned.injection
             choose_masks(tuned.model, injection, train, seed)
+            kept = paused if injection.resumable else None
+            optimizer = optimizer_of(tuned.model, tuned.recipe, injection.by_method())
+            done = kept.load(optimizer) if kept else 0
             for step in fit(
-                tuned.model, train, tuned.recipe, injection.by_method(),
-                steps=steps, rng=rng, penalty=injection.penalty, stepped=injection.stepped,
+                tuned.model, train, tuned.recipe, injection.by_method(), steps=steps,
+                rng=np.random.default_rng(seed), penalty=injection.penalty,
+                stepped=injection.stepped, optimizer=optimizer, done=done,
             ):  # fmt: skip
                 done = step
                 yield step / steps
+            if kept:
+                kept.forget() if fidelity.whole else kept.save(optimizer, done)
         predictions, loss = tuned.predict(validation)
+        costs = costs_of(tuned.model, injection, train, validation, tuned.recipe, objectives)
         truth = validation.truth.astype(np.float64)
         yield Measurement(
             score=METRICS[self._task.metric].score(truth, predictions.astype(np.float64)),
             loss=loss,
-            parameters=tuned.injection.count(),
+            parameters=injection.count(),
             head_parameters=sum(p.numel() for p in tuned.model.head().values()),
-            scaffold_parameters=sum(p.numel() for p in tuned.injection.scaffold()),
+            scaffold_parameters=sum(p.numel() for p in injection.scaffold()),
             steps=done,
             seconds=time.perf_counter() - began,
+            share=fidelity.share,
+            **costs,
             predictions=predictions.tobytes(),
         )

@@ -1,5 +1,6 @@
 """The end of a study: its answer, and the plan of what is recommended."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 
@@ -13,19 +14,31 @@ from autopeft.study import Study
 from autopeft.trial import Trial
 
 
-def conclude(study: Study, store: Store) -> tuple[Answer, Plan]:
+def conclude(
+    study: Study, store: Store, warnings: Sequence[str] = (), prepared: float = 0.0
+) -> tuple[Answer, Plan]:
     """Compare the finalists, make the plan of the one that is recommended, and remember both.
 
+    ``warnings`` say what went wrong on the way, a sentence each, and ``prepared`` how many seconds
+    were spent before the trials. Those of earlier runs of the study stay: their trials are part of
+    the answer.
+
     Raises:
-        StudyError: No trial has been measured.
+        StudyError: No trial was trained to the end.
     """
     from autopeft.tasks.metrics import METRICS as TASK_METRICS
     from autopeft.tasks.reading import load_parts
 
-    trials = store.trials(study.id)
+    trials, before = store.trials(study.id), store.answer(study.id)
     truth = load_parts(study.task, study.where.data, ["validation"])["validation"].truth
-    score = TASK_METRICS[study.task.metric].score
-    answer = answer_of(study, trials, truth.astype(np.float64), score)
+    answer = answer_of(
+        study,
+        trials,
+        truth.astype(np.float64),
+        TASK_METRICS[study.task.metric].score,
+        tuple(dict.fromkeys((*(before[0].warnings if before else ()), *warnings))),
+        prepared + (before[0].prepared if before else 0.0),
+    )
     plan = _plan(study, trials, answer)
     store.save_answer(study.id, answer, plan)
     return answer, plan

@@ -1,5 +1,6 @@
 """What a user asks for, and the study that it makes."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from autopeft.search_spaces.space import SearchSpace
 from autopeft.search_spaces.written.reading import read_space
 from autopeft.study import DataFiles, Head, LossOn, Metric, Study, Task, TaskKind, Where
 from autopeft.trial import GateMean, Precision, RankScaling, Recipe
-from autopeft.wiring.sockets import check_strategy
+from autopeft.wiring.aims import objectives_of, rungs_of
+from autopeft.wiring.strategies import options_of
 
 if TYPE_CHECKING:
     from autopeft.training.model_files import ModelFiles
 
 _LEAST_TOKENS = 8
+_MANY_STEPS = 10**9  # before the data is read, only what can never be is refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,10 @@ class Request:
     metric: Metric | None = None
     head: Head | None = None
     loss: LossOn = "completion"
+    options: tuple[str, ...] = ()
+    objective: str = "score"
+    rungs: str | None = None
+    warm_start: str = "none"
 
     @property
     def where(self) -> Where:
@@ -75,14 +82,17 @@ def study_of(request: Request) -> Study:
         AutopeftError: Any of it cannot be used; the class and the message say what.
     """
     budget, text = Budget.parse(request.budget), read_space(request.space)
-    check_strategy(request.strategy)
+    options = options_of(request.strategy, request.options)
+    objectives = objectives_of(request.objective)
+    rungs_of(request.rungs, request.strategy, _MANY_STEPS)
     ground = ground_of(request)
     backbone = ground.backbone
     ceiling = budget.ceiling(backbone.parameters)
     space = text.on(backbone, ceiling)
     space.must_fit(ceiling, backbone.parameters)
+    task = with_room(ground, _prompts_in(space, ceiling))
     return Study(
-        task=with_room(ground, _prompts_in(space, ceiling)),
+        task=task,
         backbone=backbone,
         space=space,
         budget=budget,
@@ -91,7 +101,14 @@ def study_of(request: Request) -> Study:
         recipe=recipe_of(request),
         finals=request.finals,
         where=request.where,
+        objectives=objectives,
+        rungs=rungs_of(request.rungs, request.strategy, _steps_of(request, task)),
+        options=options,
     )
+
+
+def _steps_of(request: Request, task: Task) -> int:
+    return math.ceil(task.examples[0] / request.batch_size) * request.epochs
 
 
 def ground_of(request: Request) -> Ground:

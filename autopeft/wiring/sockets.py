@@ -3,21 +3,25 @@
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autopeft.errors import OptionError
-from autopeft.ports import Evaluator, Executor, Store, Strategy
+from autopeft.ports import Evaluator, Executor, Store
 from autopeft.search import search
 from autopeft.study import Limits, Study
 from autopeft.trial import Trial
+from autopeft.wiring.earlier import earlier_points
+from autopeft.wiring.strategies import entry_of, strategy_of
 
 if TYPE_CHECKING:
+    from autopeft.evaluators.finetune import FinetuneEvaluator
+    from autopeft.evaluators.gated import GatedStructures
+    from autopeft.evaluators.inherited import InheritedScores
     from autopeft.training.estimate import Estimate
 
-STRATEGIES = {
-    "tpe": "tree-structured Parzen estimators over sizes and learning rates (Optuna)",
-    "random": "uniform draws within the budget",
-}
+    Shared = InheritedScores | GatedStructures
+
 EXECUTORS = {
     "inline": "one trial after another in this process",
     "ray": "several at once in Ray Tune actors, on this machine or a cluster",
@@ -29,24 +33,6 @@ def estimate_of(study: Study) -> "Estimate":
     from autopeft.training.estimate import estimate
 
     return estimate(study.task, study.backbone, study.where, study.recipe)
-
-
-def strategy_of(study: Study) -> Strategy:
-    """Build the strategy of a study, with the baselines before and between its proposals."""
-    from autopeft.strategies.baselines import BaselinesFirst
-
-    inner: Strategy
-    if study.strategy == "random":
-        from autopeft.strategies.random import RandomStrategy
-
-        inner = RandomStrategy(study)
-    elif study.strategy == "tpe":
-        from autopeft.strategies.tpe import TpeStrategy
-
-        inner = TpeStrategy(study)
-    else:
-        raise _unknown("strategy", study.strategy, STRATEGIES)
-    return BaselinesFirst(study, inner)
 
 
 def executor_of(name: str, workers: int) -> Executor:
@@ -71,24 +57,38 @@ def executor_of(name: str, workers: int) -> Executor:
     return InlineExecutor()
 
 
-def evaluator_of(study: Study, workers: int, threads: int | None) -> Evaluator:
-    """Build the evaluator; the cores are shared out among the workers."""
-    from autopeft.evaluators.finetune import FinetuneEvaluator
+def evaluator_of(
+    study: Study, workers: int, threads: int | None, pausing: Path | None = None
+) -> "FinetuneEvaluator":
+    """Build the evaluator; the cores are shared out among the workers.
 
-    return FinetuneEvaluator(study, threads or max(1, (os.cpu_count() or 1) // workers))
-
-
-def ready_evaluator(study: Study, executor: str, threads: int | None) -> Evaluator | None:
-    """Build the evaluator with model and data loaded; None where workers load their own.
-
-    Raises:
-        AutopeftError: Model or data cannot be used.
+    ``pausing`` is the folder in which trials that pause are kept.
     """
     from autopeft.evaluators.finetune import FinetuneEvaluator
 
-    if executor != "inline":
-        return None
-    return FinetuneEvaluator(study, threads or max(1, os.cpu_count() or 1)).ready()
+    cores = threads or max(1, (os.cpu_count() or 1) // workers)
+    return FinetuneEvaluator(study, cores, pausing)
+
+
+def shared_of(
+    study: Study, cache: Path, threads: int | None, evaluator: "FinetuneEvaluator | None"
+) -> "Shared | None":
+    """Build what the study's strategy goes by beside measured trials; None where that is nothing.
+
+    It lives in this process, with the model and the data of an evaluator that does so too.
+    """
+    cores = threads or max(1, os.cpu_count() or 1)
+    resident = evaluator.resident if evaluator else None
+    match entry_of(study.strategy).needs:
+        case "inheritance":
+            from autopeft.evaluators.inherited import InheritedScores
+
+            return InheritedScores(study, cache, threads=cores, trainer=resident)
+        case "structures":
+            from autopeft.evaluators.gated import GatedStructures
+
+            return GatedStructures(study, cache, threads=cores, trainer=resident)
+    return None
 
 
 def store_of(url: str) -> Store:
@@ -103,35 +103,26 @@ def run(
     limits: Limits,
     *,
     store: Store,
+    evaluator: Evaluator,
     executor: str = "inline",
     workers: int = 1,
-    threads: int | None = None,
-    evaluator: Evaluator | None = None,
+    shared: "Shared | None" = None,
 ) -> Iterator[Trial]:
     """Run a study or go on with it, yielding every trial whenever it has changed.
 
-    An ``evaluator`` that is ready need not load model and data again.
+    ``shared`` is what `shared_of` gives, prepared.
     """
     chosen = executor_of(executor, workers)
     store.add_study(study)
     return search(
         study,
         limits,
-        strategy=strategy_of(study),
-        evaluator=evaluator or evaluator_of(study, workers, threads),
+        strategy=strategy_of(study, shared, earlier_points(study, store)),
+        evaluator=evaluator,
         executor=chosen,
         store=store,
         clock=time.monotonic,
     )
-
-
-def check_strategy(name: str) -> None:
-    """Refuse a strategy that there is none of.
-
-    Raises:
-        OptionError: Those that there are are named.
-    """
-    _known("strategy", name, STRATEGIES)
 
 
 def _known(what: str, name: str, known: dict[str, str]) -> None:

@@ -97,6 +97,7 @@ METHODS: tuple[Method, ...] = (
         merges=True,
         merge="diag(l) W and l * b; W diag(l) at ffn.output",
         peft="IA3Config",
+        outer=("factors",),
     ),
     Method(
         name="ssf",
@@ -111,6 +112,7 @@ METHODS: tuple[Method, ...] = (
         attach="autopeft.methods.ssf:attach",
         merges=True,
         merge="diag(g) W and g * b + h; no shift where there is no bias to take it",
+        outer=("scale", "shift"),
     ),
     Method(
         name="adapter_bias",
@@ -127,6 +129,7 @@ METHODS: tuple[Method, ...] = (
         adds=frozenset({"weight"}),
         merges=True,
         merge="W + s · vᵀ w and b + s · a · v",
+        outer=("vector",),
     ),
     Method(
         name="serial_adapter",
@@ -142,6 +145,8 @@ METHODS: tuple[Method, ...] = (
         scale=1.0,
         elastic=True,
         merge=_INSIDE,
+        outer=("up", "up_bias"),
+        rows=("up",),
     ),
     Method(
         name="compacter",
@@ -157,6 +162,8 @@ METHODS: tuple[Method, ...] = (
         scale=1.0,
         elastic=True,
         merge=_INSIDE,
+        outer=("up_left", "up_bias"),
+        rows=("up_right",),
     ),
     Method(
         name="low_rank_adapter",
@@ -172,6 +179,8 @@ METHODS: tuple[Method, ...] = (
         scale=1.0,
         elastic=True,
         merge=_INSIDE,
+        outer=("up_out", "up_bias"),
+        rows=("down_out", "up_out"),
     ),
     Method(
         name="parallel_adapter",
@@ -187,6 +196,8 @@ METHODS: tuple[Method, ...] = (
         scale=4.0,
         elastic=True,
         merge=_INSIDE,
+        outer=("up", "up_bias"),
+        rows=("up",),
     ),
     Method(
         name="multi_head_adapter",
@@ -202,6 +213,8 @@ METHODS: tuple[Method, ...] = (
         scale=1.0,
         elastic=True,
         merge=_INSIDE,
+        outer=("up",),
+        rows=("up",),
     ),
     Method(
         name="adaptformer",
@@ -217,6 +230,8 @@ METHODS: tuple[Method, ...] = (
         scale=0.1,
         elastic=True,
         merge=_INSIDE,
+        outer=("up", "up_bias"),
+        rows=("up",),
     ),
     Method(
         name="adaptformer_norm",
@@ -232,6 +247,8 @@ METHODS: tuple[Method, ...] = (
         scale=0.1,
         elastic=True,
         merge=_INSIDE,
+        outer=("up", "up_bias"),
+        rows=("up",),
     ),
     Method(
         name="adapter_plus",
@@ -246,5 +263,7 @@ METHODS: tuple[Method, ...] = (
         attach="autopeft.methods.adapter_plus:attach",
         elastic=True,
         merge=_INSIDE,
+        outer=("up", "up_bias"),
+        rows=("up",),
     ),
 )

@@ -63,6 +63,8 @@ METHODS: tuple[Method, ...] = (
         elastic=True,
         merge=_NO_PLACE,
         peft="PrefixTuningConfig",
+        outer=("keys", "values"),
+        rows=("keys", "values"),
     ),
     Method(
         name="prefix_mlp",
@@ -121,6 +123,7 @@ METHODS: tuple[Method, ...] = (
         elastic=True,
         merge=_NO_PLACE,
         peft="AdaptionPromptConfig",
+        outer=("gate",),
     ),
     Method(
         name="prompt_tuning",

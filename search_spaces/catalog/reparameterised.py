@@ -74,6 +74,8 @@ def _method(
     default: float = 1e-3,
     elastic: bool = True,
     takes: bool = False,
+    outer: tuple[str, ...] = (),
+    rows: tuple[str, ...] = (),
 ) -> Method:
     return Method(
         name=name,
@@ -93,6 +95,8 @@ def _method(
         merges=True,
         merge=merge,
         peft=peft,
+        outer=outer,
+        rows=rows,
     )
 
 
@@ -104,6 +108,8 @@ METHODS: tuple[Method, ...] = (
         cost=_low_rank,
         merge="W + s · Uᵀ D",
         peft="LoraConfig",
+        outer=("up",),
+        rows=("up",),
     ),
     _method(
         "dora",
@@ -122,6 +128,8 @@ METHODS: tuple[Method, ...] = (
         default=2e-3,
         merge="W + s · Uᵀ D",
         peft="LoraConfig",
+        outer=("up",),
+        rows=("up",),
     ),
     _method(
         "vera",
@@ -133,6 +141,7 @@ METHODS: tuple[Method, ...] = (
         elastic=False,  # the random matrices are scaled by the rank
         merge="W + diag(c) Bᵀ diag(d) A",
         peft="VeraConfig",
+        outer=("outer",),
     ),
     _method(
         "lokr",
@@ -142,6 +151,8 @@ METHODS: tuple[Method, ...] = (
         scale=1.0,
         merge="W + s · K ⊗ (Uᵀ D)",
         peft="LoKrConfig",
+        outer=("outer",),
+        rows=("up",),
     ),
     _method(
         "krona",
@@ -153,6 +164,7 @@ METHODS: tuple[Method, ...] = (
         elastic=False,
         merge="W + s · K ⊗ F",
         peft="LoKrConfig",
+        outer=("outer",),
     ),
     _method(
         "loha",
@@ -162,6 +174,8 @@ METHODS: tuple[Method, ...] = (
         scale=1.0,
         merge="W + s · (U₁ᵀ D₁) ∘ (U₂ᵀ D₂)",
         peft="LoHaConfig",
+        outer=("second_down",),
+        rows=("first_down", "second_down"),
     ),
     _method(
         "moslora",
@@ -171,6 +185,8 @@ METHODS: tuple[Method, ...] = (
         elastic=False,  # a smaller mixer is a corner of a larger one
         merge="W + s · Uᵀ M D",
         peft="",
+        outer=("up",),
+        rows=("down", "up"),
     ),
     _method(
         "adalora",
@@ -187,5 +203,7 @@ METHODS: tuple[Method, ...] = (
         cost=_low_rank,
         merge="W + s · Uᵀ D",
         peft="LoraConfig",
+        outer=("up",),
+        rows=("up",),
     ),
 )

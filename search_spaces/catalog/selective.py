@@ -53,6 +53,7 @@ METHODS: tuple[Method, ...] = (
         merges=True,
         merge=f"biases: {_REPLACED}; a layer that came without a bias has no place for one",
         peft="LoraConfig(bias='all')",
+        outer=("*",),
     ),
     Method(
         name="layer_norm",
@@ -69,6 +70,7 @@ METHODS: tuple[Method, ...] = (
         merges=True,
         merge=f"weights and biases: {_REPLACED}",
         peft="LNTuningConfig",
+        outer=("weight", "bias"),
     ),
     Method(
         name="ln_fit",
@@ -84,6 +86,7 @@ METHODS: tuple[Method, ...] = (
         takes=_WEIGHT,
         merges=True,
         merge=f"weights: {_REPLACED}",
+        outer=("weight",),
     ),
     Method(
         name="full",
@@ -100,6 +103,7 @@ METHODS: tuple[Method, ...] = (
         takes=_WEIGHT | _BIAS,
         merges=True,
         merge=f"weights and biases: {_REPLACED}",
+        outer=("*",),
     ),
     Method(
         name="magnitude_mask",
@@ -115,6 +119,7 @@ METHODS: tuple[Method, ...] = (
         adds=_WEIGHT,
         merges=True,
         merge="W + Δ",
+        outer=("values",),
     ),
     Method(
         name="fish_mask",

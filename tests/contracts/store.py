@@ -22,7 +22,7 @@ from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.search_spaces.space import Gene, SearchSpace
 from autopeft.storage.processes import Process, process_of, this_process
 from autopeft.study import Columns, DataFiles, Study, Task, Where
-from autopeft.trial import Measurement, Proposal, Purpose, Recipe, Trial
+from autopeft.trial import Fidelity, Measurement, Proposal, Purpose, Recipe, Trial
 
 SLOT = Slot(method="lora", site="attention.query", blocks=(0, 2), unit=8, most=4)
 QUERY = Site(
@@ -248,6 +248,31 @@ class StoreContract:
 
         assert (once.attempts, twice.attempts) == (1, 2)
         assert store.trials(study.id) == (trial.started().started(),)
+
+    def test_a_paused_trial_can_be_promoted_and_keeps_what_it_measured(self, store, study):
+        short = replace(a_proposal(), fidelity=Fidelity(share=0.25))
+        paused = store.start(study.id, store.add_trial(study.id, short)).done(a_measurement(0.5))
+        store.finish(study.id, paused)
+        assert store.trials(study.id) == (paused,)
+
+        promoted = store.promote(study.id, paused, 1.0)
+
+        assert store.trials(study.id) == (promoted,)
+        assert promoted == paused.promoted(1.0)
+        done = store.start(study.id, promoted).done(a_measurement(0.9))
+        store.finish(study.id, done)
+        assert store.trials(study.id) == (done,)
+        assert [found.score for found in done.rungs] == [0.5]
+
+    def test_a_promoted_trial_that_is_put_back_still_waits_for_the_larger_share(self, store, study):
+        short = replace(a_proposal(), fidelity=Fidelity(share=0.25))
+        paused = store.start(study.id, store.add_trial(study.id, short)).done(a_measurement(0.5))
+        store.finish(study.id, paused)
+        promoted = store.promote(study.id, paused, 1.0)
+
+        store.put_back(study.id, store.start(study.id, promoted))
+
+        assert store.trials(study.id) == (promoted,)
 
     @pytest.mark.parametrize(
         "end",

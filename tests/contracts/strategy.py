@@ -10,10 +10,18 @@ from autopeft.budget import Budget
 from autopeft.ports import Strategy
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.study import Study
-from autopeft.trial import Proposal, Purpose, Trial
-from tests.builders import MINI_LM, ONE_CONFIGURATION, a_measurement, a_study, space_on
+from autopeft.trial import Fidelity, Proposal, Purpose, Recipe, Trial
+from tests.builders import (
+    MINI_LM,
+    ONE_CONFIGURATION,
+    SMALL_SPACE,
+    a_measurement,
+    a_study,
+    space_on,
+)
 
 Ending = Callable[[Trial], Trial]
+HALVED = (1 / 3, 1.0)
 
 
 def measured(trial: Trial) -> Trial:
@@ -22,6 +30,30 @@ def measured(trial: Trial) -> Trial:
     rates = trial.proposal.recipe.learning_rates.values()
     score = sum(math.sin(1 + i + size) for i, size in enumerate(sizes))
     return trial.done(a_measurement(score - sum((math.log10(r) + 2.5) ** 2 for r in rates)))
+
+
+def counted(trial: Trial) -> Trial:
+    """End a trial as ``measured`` does, with the parameters that its table has."""
+    ended = measured(trial)
+    parameters = trial.proposal.configuration.parameters(SMALL_SPACE.slots)
+    return replace(ended, measurement=replace(ended.measurement, parameters=parameters))
+
+
+def paused(trial: Trial) -> Trial:
+    """End a trial at the first rung of a third, with a part of its score."""
+    ended = measured(trial)
+    short = replace(trial.proposal, fidelity=Fidelity(share=HALVED[0]))
+    measurement = replace(ended.measurement, score=0.6 * ended.score - 1.0, share=HALVED[0])
+    return replace(trial, proposal=short).done(measurement)
+
+
+def promoted(trial: Trial) -> Trial:
+    """Train a trial that pauses to its end."""
+    return measured(trial.promoted(1.0).started())
+
+
+def without_a_number(trial: Trial) -> Trial:
+    return trial.done(a_measurement(math.nan))
 
 
 def failed(trial: Trial) -> Trial:
@@ -188,7 +220,7 @@ class StrategyContract:
 
         assert strategy.ask() == whole[6].proposal
 
-    @pytest.mark.parametrize("ending", [failed, out_of_memory])
+    @pytest.mark.parametrize("ending", [failed, out_of_memory, without_a_number])
     def test_it_goes_on_when_every_trial_fails(self, build, ending):
         trials = drive(build(a_study()), 12, ending=ending)
 
@@ -206,3 +238,92 @@ class StrategyContract:
 
     def test_a_single_trial_can_be_had(self, build):
         assert len(drive(build(a_study()), 1)) == 1
+
+    def test_trials_that_pause_and_go_on_are_learned_from_in_any_order(self, build):
+        """A run that halves tells a trial at each rung; a resumed one tells where each stands."""
+        study = a_study(rungs=HALVED)
+        known = drive(build(study), 11, ending=paused)
+        now = [promoted(trial) if trial.number in {1, 4, 7} else trial for trial in known]
+        shuffled = [now[i] for i in (4, 0, 10, 2, 1, 3, 8, 7, 9, 5, 6)]
+
+        asked = [
+            drive(build(study), 13, known=told, ending=paused)[-2:]
+            for told in (now, shuffled)
+        ]  # fmt: skip
+        live = build(study)
+        for trial in [*known, now[7], now[1], now[1], now[4]]:
+            live.tell(trial)
+
+        assert asked[0] == asked[1]
+        assert paused(Trial(number=11, proposal=live.ask()).started()) == asked[0][0]
+
+    def test_a_promoted_trial_that_trains_on_is_known_by_its_last_rung(self, build):
+        study = a_study(rungs=HALVED)
+        known = drive(build(study), 11, ending=paused)
+        goes_on = [*known[:4], known[4].promoted(1.0).started(), *known[5:]]
+
+        asked = []
+        for told in (known, goes_on):
+            strategy = build(study)
+            for trial in told:
+                strategy.tell(trial)
+            asked.append(strategy.ask())
+
+        assert asked[0] == asked[1]
+
+    @pytest.mark.parametrize("ending", [failed, out_of_memory])
+    def test_a_promoted_trial_may_fail(self, build, ending):
+        study = a_study(rungs=HALVED)
+        known = drive(build(study), 11, ending=paused)
+        strategy = build(study)
+        for trial in (*known, *(ending(known[i].promoted(1.0).started()) for i in (0, 5))):
+            strategy.tell(trial)
+
+        assert strategy.ask().key not in {trial.proposal.key for trial in known}
+
+    def test_halving_stays_within_the_promises(self, build):
+        study = a_study(rungs=HALVED)
+
+        trials = drive(build(study), 14, ending=paused)
+
+        assert drive(build(study), 14, ending=paused) == trials
+        assert len({trial.proposal.key for trial in trials}) == 14
+
+    @pytest.mark.parametrize("rungs", [(1.0,), HALVED])
+    def test_several_objectives_are_searched_within_the_promises(self, build, rungs):
+        study = a_study(objectives=("score", "params"), rungs=rungs)
+        ending = counted if len(rungs) == 1 else paused
+
+        trials = drive(build(study), 14, ending=ending)
+
+        assert drive(build(study), 14, known=trials[:9], ending=ending) == trials
+        assert len({trial.proposal.key for trial in trials}) == 14
+        counts = [t.proposal.configuration.parameters(study.space.slots) for t in trials]
+        assert 0 < min(counts) <= max(counts) <= study.ceiling
+
+    def test_a_trial_that_is_told_twice_counts_once(self, build):
+        study = a_study()
+        known = drive(build(study), 11)
+        once, twice = build(study), build(study)
+        for trial in known:
+            once.tell(trial)
+            twice.tell(trial)
+            twice.tell(trial)
+
+        assert once.ask() == twice.ask()
+
+    def test_nothing_is_proposed_when_all_that_there_is_was_tried(self, build):
+        """One configuration with one method has 1,801 rates of three digits within its range."""
+        study = a_study(space=ONE_CONFIGURATION)
+        strategy, only = build(study), ONE_CONFIGURATION.largest()
+        rates = [float(f"{digits}e-{power}") for power in (6, 5) for digits in range(100, 1000)]
+        for number, rate in enumerate([*rates, 1e-2]):
+            proposal = Proposal(
+                configuration=only,
+                recipe=Recipe(learning_rates={"lora": rate}, scales=study.recipe.scales),
+                seed=0,
+            )
+            strategy.tell(Trial(number=number, proposal=proposal).started())
+
+        # baselines around a strategy may still have rates of their own to try
+        assert any(strategy.ask() is None for _ in range(30))

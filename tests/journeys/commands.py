@@ -29,7 +29,10 @@ def command(*words: str) -> list[str]:
 def environment(home: Path) -> dict[str, str]:
     """Return an environment in which nothing of the user's own is read or written."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("AUTOPEFT_")}
-    return kept | {"XDG_DATA_HOME": str(home), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    return kept | {
+        "XDG_DATA_HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"),
+        "HF_HUB_OFFLINE": "1", "COLUMNS": "200",
+    }  # fmt: skip
 
 
 def autopeft(*words: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
@@ -46,8 +49,9 @@ def autopeft(*words: str, cwd: Path, timeout: float = 240) -> subprocess.Complet
 
 
 def search_words(data: Path, *more: str) -> list[str]:
-    """Return a search that takes seconds: one epoch, one thread for equal sums."""
+    """Return a search that takes seconds: one epoch, one thread for equal sums, no supernet."""
     return [
         "search", "--model", MODEL, "--data", str(data), "--budget", "1%", "--epochs", "1",
-        "--threads", "1", "--store", "sqlite:///store.db", *more,
+        "--threads", "1", "--store", "sqlite:///store.db",
+        *(() if "--strategy" in more else ("--strategy", "tpe")), *more,
     ]  # fmt: skip

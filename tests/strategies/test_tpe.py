@@ -1,63 +1,23 @@
 """Tree-structured Parzen estimators."""
 
-import math
-
 import pytest
 
-from autopeft.budget import Budget
 from autopeft.strategies.baselines import BaselinesFirst
-from autopeft.strategies.random import RandomStrategy
 from autopeft.strategies.tpe import TpeStrategy
 from autopeft.trial import Purpose
-from tests.builders import SMALL_SPACE, a_measurement, a_study, a_trial
-from tests.contracts.strategy import StrategyContract, drive
+from tests.builders import a_study, a_trial
+from tests.contracts.known_optimum import KnownOptimumContract
+from tests.contracts.strategy import HALVED, StrategyContract, drive, paused, promoted
 
 
-class TestTpeStrategy(StrategyContract):
-    """TPE keeps what every strategy promises."""
+class TestTpeStrategy(StrategyContract, KnownOptimumContract):
+    """TPE keeps what every strategy promises, and finds a known optimum."""
+
+    MARGIN = 2.0
 
     @pytest.fixture
     def build(self):
         return TpeStrategy
-
-
-BEST = {"lora@attention.query": (8, 0), "lora@attention.value": (0, 4)}
-"""The best sizes by block of the table below; all other slots are best absent."""
-
-
-def tabled(trial):
-    """End a trial with a score that is highest, 0, at BEST and a LoRA rate of 0.003."""
-    table = trial.proposal.configuration.sizes
-    misses = sum(
-        abs(math.log2(1 + table[block][column]) - math.log2(1 + BEST.get(slot.name, (0, 0))[block]))
-        for column, slot in enumerate(SMALL_SPACE.slots)
-        for block in (0, 1)
-    )
-    rate = trial.proposal.recipe.learning_rates.get("lora", 1e-4)
-    return trial.done(a_measurement(-misses - 2 * abs(math.log10(rate / 0.003))))
-
-
-@pytest.mark.slow
-def test_tpe_finds_better_configurations_than_random_search_does():
-    """The mean best of 8 seeds and 40 trials, on a table whose best score is 0.
-
-    The margin of 0.5 is one rung of one size's ladder in half of the searches.
-    """
-
-    def mean_best(build) -> float:
-        bests = [
-            max(
-                trial.score
-                for trial in drive(build(a_study(seed=seed, budget=Budget.parse("680"))), 40,
-                                   ending=tabled)
-            )
-            for seed in range(8)
-        ]  # fmt: skip
-        return sum(bests) / len(bests)
-
-    random, tpe = mean_best(RandomStrategy), mean_best(TpeStrategy)
-
-    assert random + 0.5 < tpe < 0
 
 
 def test_a_failure_is_learned_from_without_a_score():
@@ -78,14 +38,14 @@ def test_a_baseline_outside_the_space_is_passed_over():
     assert strategy.ask() == before
 
 
-def test_a_long_study_keeps_its_best_and_its_latest_trials():
+def test_a_long_study_is_learned_from_by_its_best_and_its_latest_trials():
     strategy = TpeStrategy(a_study())
     for number in range(500):
         strategy.tell(
             a_trial(number, 1.0 if number == 7 else number / 1000, rate=1e-4 + number / 1e5)
         )
 
-    values = [trial.value for trial in strategy._advisor._known.values()]
+    values = [trial.value for trial in strategy._learned()]
 
     assert len(values) <= 96
     assert {1.0, 0.499} <= set(values)
@@ -97,4 +57,41 @@ def test_wrapped_in_baselines_it_learns_of_baselines_in_its_space():
         a_trial(0, 0.5, purpose=Purpose.BASELINE, label="plain LoRA")
     )
 
-    assert list(inner._advisor._known) == [0]
+    assert [trial.value for trial in inner._learned()] == [0.5]
+
+
+def test_a_trial_that_pauses_is_pruned_to_optuna_with_its_value_in_between():
+    strategy = TpeStrategy(a_study(rungs=HALVED))
+    known = drive(TpeStrategy(a_study(rungs=HALVED)), 3, ending=paused)
+    for trial in (*known, promoted(known[1]), known[2].promoted(1.0).started().failed("oh")):
+        strategy.tell(trial)
+
+    learned = strategy._learned()
+
+    assert [trial.state.name for trial in learned] == ["PRUNED", "COMPLETE", "PRUNED"]
+    assert learned[0].intermediate_values == {3333: known[0].score}
+    assert learned[2].intermediate_values == {}
+
+
+def test_with_several_objectives_a_trial_that_pauses_counts_as_if_trained_to_the_end():
+    study = a_study(rungs=HALVED, objectives=("score", "params"))
+    strategy = TpeStrategy(study)
+    known = drive(TpeStrategy(study), 3, ending=paused)
+    for trial in (*known, promoted(known[1])):
+        strategy.tell(trial)
+    gain = promoted(known[1]).score - known[1].score
+
+    learned = strategy._learned()
+
+    assert [trial.state.name for trial in learned] == ["COMPLETE"] * 3
+    assert learned[0].values == pytest.approx([known[0].score + gain, -32.0])
+
+
+def test_while_trials_are_only_added_optuna_is_told_of_the_new_ones_alone():
+    strategy = TpeStrategy(a_study())
+    drive(strategy, 8)
+    before = strategy._advisor._study
+
+    strategy.ask()
+
+    assert strategy._advisor._study is before

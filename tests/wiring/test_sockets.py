@@ -4,23 +4,8 @@ import pytest
 
 from autopeft.errors import OptionError
 from autopeft.executors.inline import InlineExecutor
-from autopeft.strategies.baselines import BaselinesFirst
-from autopeft.wiring.sockets import STRATEGIES, check_strategy, executor_of, strategy_of
+from autopeft.wiring.sockets import executor_of, shared_of
 from tests.builders import a_study
-
-
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_every_strategy_that_is_named_can_be_had(name):
-    check_strategy(name)
-
-    assert isinstance(strategy_of(a_study(strategy=name)), BaselinesFirst)
-
-
-def test_a_strategy_that_there_is_none_of_is_refused():
-    with pytest.raises(OptionError, match="there is no strategy 'oracle': there are tpe, random"):
-        check_strategy("oracle")
-    with pytest.raises(OptionError, match="there is no strategy 'oracle': there are tpe, random"):
-        strategy_of(a_study(strategy="oracle"))
 
 
 def test_one_worker_needs_no_other_process():
@@ -38,3 +23,17 @@ def test_one_worker_needs_no_other_process():
 def test_an_executor_that_cannot_be_is_refused(name, workers, message):
     with pytest.raises(OptionError, match=message):
         executor_of(name, workers)
+
+
+@pytest.mark.parametrize("name", ["random", "tpe", "gp", "s4"])
+def test_most_strategies_go_by_measured_trials_alone(tmp_path, name):
+    assert shared_of(a_study(strategy=name), tmp_path, 1, None) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["autopeft", "evolution", "s3pet", "bipeft"])
+def test_what_a_strategy_shares_is_built_without_loading_anything(tmp_path, name):
+    shared = shared_of(a_study(strategy=name), tmp_path, 1, None)
+
+    assert shared is not None
+    assert list(tmp_path.iterdir()) == []

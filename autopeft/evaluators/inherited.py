@@ -1,0 +1,115 @@
+"""Scores configurations with the weights of a supernet, which is trained once and kept."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from autopeft import process
+from autopeft.records import digest
+from autopeft.search_spaces.configuration import Configuration
+from autopeft.study import Study
+
+
+class InheritedScores:
+    """Trains the supernet of a study, or finds it in a cache, and scores configurations with it.
+
+    Scores are remembered beside the weights, so that a search that goes on finds them again.
+    ``trainer`` gives a backbone and data that are resident already; it is called when they are
+    first needed. ``schedule`` says how the supernet is trained, where that is not the default.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        cache: Path,
+        threads: int | None = None,
+        trainer: Callable[[], Any] | None = None,
+        schedule: Any = None,
+    ) -> None:
+        self._study = study
+        self._cache = cache
+        self._threads = threads
+        self._open = trainer or self._opened
+        self._schedule = schedule
+        self._shelf: Any = None
+        self._scoring: Any = None
+        self._known: dict[str, float] = {}
+
+    @property
+    def problem(self) -> str:
+        """Why there are no scores; empty while there are."""
+        found: str = self._place().problem
+        return found
+
+    def prepare(self) -> Iterator[float]:
+        """Train the supernet, or find it, yielding progress in [0, 1].
+
+        Raises:
+            StoreError: What was found is damaged, or of another supernet.
+        """
+        shelf = self._place()
+        if self._scoring is not None or shelf.problem:
+            return
+        from autopeft.supernet.elastic import Supernet
+        from autopeft.supernet.scoring import Scoring
+        from autopeft.training.loop import DivergedError
+
+        study = self._study
+        net = Supernet(self._open(), study.space, study.ceiling, study.recipe, study.seed)
+        try:
+            yield from shelf.trained(net, self._schedule)
+        except DivergedError:
+            return  # the shelf knows why
+        self._scoring = Scoring(net, study.task.metric)
+
+    def scores(self, configurations: Sequence[Configuration]) -> Iterator[float]:
+        """Score each on the validation part, higher is better. Equal ones score equal.
+
+        Yields nothing where there is a ``problem``, and no more where one turns up.
+
+        Raises:
+            SpaceError: A configuration is none of the study's space within its budget.
+            StoreError: The supernet that was found is damaged, or another one.
+        """
+        for configuration in configurations:
+            key = digest(configuration.sizes)[:16]
+            if self.problem or (key not in self._known and not self._score(key, configuration)):
+                return
+            yield self._known[key]
+
+    def _score(self, key: str, configuration: Configuration) -> bool:
+        """Score a configuration and remember it; tell whether that could be done."""
+        for _ in self.prepare():
+            pass
+        if self._scoring is None:
+            return False
+        from autopeft.training.loop import DivergedError
+
+        try:
+            score = self._scoring.score(configuration)
+        except DivergedError as error:
+            self._shelf.note_problem(str(error))
+            return False
+        self._known[key] = score
+        self._shelf.remember(key, score)
+        return True
+
+    def _place(self) -> Any:
+        """Return where the supernet is kept, with the scores that are remembered there."""
+        if self._shelf is None:
+            process.prepare()
+            from autopeft.supernet.keeping import Shelf, digest_of
+            from autopeft.supernet.training import Schedule
+
+            self._schedule = self._schedule or Schedule()
+            self._shelf = Shelf(self._cache, digest_of(self._study, self._schedule))
+            self._known = self._shelf.remembered()
+        return self._shelf
+
+    def _opened(self) -> Any:
+        from autopeft.training.trainer import Trainer
+
+        study = self._study
+        return Trainer.open(
+            study.task, study.backbone, study.where, test=False, threads=self._threads
+        )

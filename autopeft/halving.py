@@ -1,0 +1,58 @@
+"""Early stopping: which paused trial goes on.
+
+Successive halving by promotion (asynchronous; Li et al. 2020, arXiv 1810.05934): a trial is
+measured at the first rung and pauses. Of all that were measured at a rung, the best ``1 / ETA`` may
+go on to the next. What is best is decided by non-dominated rank where there are several
+objectives, and among equals by the score. Everything follows from the trials alone, so a search
+that was stopped goes on in the same way, with any executor.
+
+Baselines and searched trials are halved apart, so that both have some that are trained to the end.
+All baselines fill the budget: among them the score alone decides.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from autopeft.objectives import ranks, worth
+from autopeft.study import Study
+from autopeft.trial import Purpose, State, Trial
+
+ETA = 3
+"""Of so many trials one goes on to the next rung."""
+POOLS = (Purpose.BASELINE, Purpose.SEARCH)
+
+
+def promotion(study: Study, trials: Iterable[Trial], *, last: bool) -> tuple[Trial, float] | None:
+    """Return a paused trial that goes on and the share up to which it does, or None.
+
+    Higher rungs first. ``last`` says that no new trial will come: then the share of those that go
+    on is rounded up, so that at least one of each pool is trained to the end.
+    """
+    known = list(trials)
+    for low, high in reversed(list(zip(study.rungs, study.rungs[1:], strict=False))):
+        for pool in POOLS:
+            measured = [t for t in known if t.proposal.purpose is pool and _is_number(t, low)]
+            allowed = math.ceil(len(measured) / ETA) if last else len(measured) // ETA
+            for trial in _ordered(study, pool, measured, low)[:allowed]:
+                if trial.state is State.PAUSED and trial.proposal.fidelity.share == low:
+                    return trial, high
+    return None
+
+
+def _is_number(trial: Trial, share: float) -> bool:
+    found = trial.at(share)
+    failed = trial.state in {State.FAILED, State.OOM}
+    return found is not None and not math.isnan(found.score) and not failed
+
+
+def _ordered(
+    study: Study, pool: Purpose, measured: Sequence[Trial], share: float
+) -> list[Trial]:
+    """Put trials in order by what they were worth at a rung, the best first."""
+    objectives = study.objectives if pool is Purpose.SEARCH else study.objectives[:1]
+    points = [worth(objectives, found) for t in measured if (found := t.at(share))]
+    keys = {
+        trial.number: (rank, *(-value for value in point), trial.number)
+        for trial, rank, point in zip(measured, ranks(points), points, strict=True)
+    }
+    return sorted(measured, key=lambda trial: keys[trial.number])

@@ -1,0 +1,68 @@
+"""How numbers and tables are written in a report."""
+
+from collections.abc import Mapping, Sequence
+
+from autopeft.answer import perplexity
+from autopeft.ranking import PROBE
+from autopeft.study import Objective, Study
+from autopeft.trial import Trial
+
+AXES: Mapping[Objective, str] = {
+    "score": "score",
+    "params": "parameters",
+    "flops": "FLOPs of an example",
+    "memory": "memory of a step",
+    "latency": "latency of an example",
+}
+"""What is compared, as it is called in the head of a table."""
+_MIB = 2**20
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table of Markdown; what would end a cell is kept apart."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def figure(axis: Objective, value: float) -> str:
+    """Write a figure of one axis with its unit.
+
+    Example:
+        >>> figure("memory", 3 * 2**20), figure("latency", 0.0123), figure("flops", 215424.0)
+        ('3.0 MiB', '12.3 ms', '215,424')
+    """
+    match axis:
+        case "score":
+            return f"{value:.4f}"
+        case "memory":
+            return f"{value / _MIB:,.1f} MiB"
+        case "latency":
+            return f"{1000 * value:.1f} ms"
+        case _:
+            return f"{value:,.0f}"
+
+
+def what(study: Study, trial: Trial) -> str:
+    """Write what a trial trains: its name, or its configuration; a probe is named as one."""
+    proposal, summary = trial.proposal, trial.proposal.configuration.summary(study.space.slots)
+    if proposal.label == PROBE:
+        return summary if proposal.of is not None else f"{PROBE}: {summary}"
+    return proposal.label or summary
+
+
+def rates(learning_rates: Mapping[str, float]) -> str:
+    """Write the learning rates of methods."""
+    return ", ".join(f"{method} {rate:g}" for method, rate in learning_rates.items())
+
+
+def perplexity_head(metric: str) -> tuple[str, ...]:
+    """Return the head of the column of perplexities, where there is such a column."""
+    return ("perplexity",) if perplexity_cell(metric, 0.0) else ()
+
+
+def perplexity_cell(metric: str, score: float | None) -> tuple[str, ...]:
+    """Return the cell of a score in the column of perplexities, where there is such a column."""
+    found = perplexity(metric, score or 0.0)
+    return () if found is None else ("" if score is None else f"{found:.4g}",)

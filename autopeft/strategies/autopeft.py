@@ -1,0 +1,258 @@
+"""The default strategy: what is cheap to know first, and then a model that weighs it.
+
+1. A supernet scores configurations with shared weights, at a fraction of a training's cost.
+2. Evolution on these inherited scores makes an archive of configurations.
+3. Probes: a few of them, from the best to the worst, are really trained, for as long as the lowest
+   rung. The rank correlation of both scores says how far the inherited ones can be trusted.
+4. Bayesian optimisation: a Gaussian process over configurations, learning rates and the share of
+   the training, in whose prior the inherited score stands (see `surrogate`). Where the correlation
+   is too unsure, inherited scores are left out and the archive is put aside: real trainings decide.
+
+Which trials stop early and which go on is decided by `autopeft.halving`, for any strategy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autopeft.errors import OptionError
+from autopeft.objectives import ranks, values
+from autopeft.ports import Inheritance
+from autopeft.ranking import PROBE, ranking_of, trust
+from autopeft.search_spaces.catalog import METHODS
+from autopeft.search_spaces.configuration import Configuration
+from autopeft.search_spaces.sampling import Sampler
+from autopeft.strategies.describing import Describer
+from autopeft.strategies.evolution import Plan, evolve
+from autopeft.strategies.memory import Memory, best_and_latest
+from autopeft.strategies.operators import genome_of, mutated
+from autopeft.strategies.recipes import default_recipe, rounded, with_rates
+from autopeft.strategies.surrogate import Surrogate
+from autopeft.study import Study
+from autopeft.trial import Proposal, Trial
+
+_STARTUP = 4
+_MOST = 150
+_PARENTS = 8
+_KEPT = 48
+_CHILDREN = 96
+_DRAWN = 64
+_ASKED = 6
+_TRIES = 100
+_NEAR, _WIDE = 0.35, 0.9  # how far rates are drawn, as deviations of their logarithm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """``evaluations`` are inherited scores that evolution may use, ``probes`` what tests them."""
+
+    evaluations: int = 120
+    probes: int = 6
+
+    @classmethod
+    def parse(cls, options: Mapping[str, str]) -> "Options":
+        """Read the options of a study.
+
+        Raises:
+            OptionError: One is unknown, or no whole number above its least.
+        """
+        found, least = {}, {"evaluations": 10, "probes": 3}
+        for name, text in options.items():
+            if name not in least:
+                raise OptionError(
+                    f"the strategy autopeft has no option {name!r}: there are "
+                    f"{', '.join(sorted(least))}"
+                )
+            if not text.isdigit() or int(text) < least[name]:
+                raise OptionError(
+                    f"the option {name} must be a whole number from {least[name]}, not {text!r}"
+                )
+            found[name] = int(text)
+        return cls(**found)
+
+
+class AutopeftStrategy:
+    """Proposes probes of the supernet first, and then what the model expects most of.
+
+    A proposal depends on the study's seed, on the trials told, and on how many were asked for.
+    Without a supernet the model begins with a few that are drawn.
+    """
+
+    def __init__(self, study: Study, inheritance: Inheritance) -> None:
+        self._study = study
+        self._options = Options.parse(study.options)
+        self._inheritance = inheritance
+        self._sampler = Sampler(study.space, study.ceiling)
+        self._memory = Memory()
+        self._archive: list[Configuration] | None = None
+        self._inherited: dict[Configuration, float] = {}
+        self._trusted: tuple[list[Trial], bool] = [], True
+
+    def ask(self) -> Proposal | None:
+        """Return a proposal not asked before, or None when no new one was found."""
+        proposal = self._probe() or self._modelled() or self._drawn()
+        if proposal:
+            self._memory.remember(proposal)
+        return proposal
+
+    def tell(self, trial: Trial) -> None:
+        """Learn from a trial that was measured; remember that one which waits was proposed."""
+        self._memory.tell(trial)
+
+    @property
+    def guided(self) -> bool:
+        """Whether inherited scores count: there are some, and the probes do not speak against."""
+        if not self._searched():
+            return False
+        probes = [t for t in self._memory.measured if t.proposal.label == PROBE]
+        if len(probes) < self._options.probes:
+            return True
+        known, trusted = self._trusted
+        if known != probes:
+            ranking = ranking_of(self._study, probes)
+            trusted = ranking is not None and trust(ranking) == "guides"
+            self._trusted = probes, trusted
+        return trusted
+
+    def _searched(self) -> list[Configuration]:
+        """Return what evolution on inherited scores has met, the best first."""
+        if self._archive is None:
+            study, found = self._study, []
+            if not self._inheritance.problem:
+                plan = Plan.of(self._options.evaluations, study.space)
+                rng = np.random.default_rng([study.seed, 1])
+                found = evolve(study.space, study.ceiling, self._inheritance.scores, rng, plan)
+            self._archive = [scored.configuration for scored in found]
+            self._inherited.update({scored.configuration: scored.score for scored in found})
+        return self._archive
+
+    def _probe(self) -> Proposal | None:
+        """Return the next of the configurations that tell how far inherited scores are right.
+
+        The first is the best of all: it is worth a training in any case.
+        """
+        archive, place, count = self._searched(), self._memory.asked, self._options.probes
+        if place >= count or len(archive) < count:
+            return None
+        row = round(place * (len(archive) - 1) / (count - 1))
+        for table in (*archive[row:], *archive[:row]):
+            proposal = replace(self._with({}, table), label=PROBE)
+            if not self._memory.knows(proposal):
+                return proposal
+        return None
+
+    def _modelled(self) -> Proposal | None:
+        """Return what is expected to improve most, by the model of all that was measured."""
+        rng = np.random.default_rng([self._study.seed, 2, self._memory.asked])
+        measured = self._measured()
+        candidates = self._candidates(measured, rng) if len(measured) >= _STARTUP else []
+        if not candidates:
+            return None
+        guided, known = self.guided, [trial.proposal for trial in measured]
+        describe = Describer(self._study, [*known, *candidates])
+        shares = [trial.latest.share for trial in measured if trial.latest]
+        model = Surrogate(
+            describe.inputs(known, shares, guided=guided), self._points(measured, rng)
+        )
+
+        def best(proposals: Sequence[Proposal], count: int) -> list[Proposal]:
+            whole = describe.inputs(proposals, [1.0] * len(proposals), guided=guided)
+            gains = model.expected_improvement(whole)
+            return [proposals[row] for row in np.argsort(-gains, kind="stable")[:count]]
+
+        chosen = best(candidates, _ASKED)
+        return best(self._told(chosen), 1)[0] if guided else chosen[0]
+
+    def _measured(self) -> list[Trial]:
+        """Return the trials that the model learns from, by number: the best and the latest."""
+
+        def places(trials: Sequence[Trial]) -> list[int]:
+            return ranks([values(self._study, trial) or () for trial in trials])
+
+        return best_and_latest(self._memory.measured, places, _MOST)
+
+    def _points(self, measured: Sequence[Trial], rng: np.random.Generator) -> list[float]:
+        """Return one number a trial; of several objectives a random Chebyshev sum (ParEGO)."""
+        points = np.array([values(self._study, trial) for trial in measured])
+        if points.shape[1] == 1:
+            return [float(value) for value in points[:, 0]]
+        low, high = points.min(0), points.max(0)
+        unit = (points - low) / np.where(high > low, high - low, 1.0)
+        weighed = rng.dirichlet(np.ones(points.shape[1])) * unit
+        return [float(value) for value in weighed.min(1) + 0.05 * weighed.sum(1)]
+
+    def _candidates(self, measured: Sequence[Trial], rng: np.random.Generator) -> list[Proposal]:
+        """Gather what could be proposed: of the archive, children of the best, and fresh draws."""
+        space, ranked = self._study.space, _ranked(measured)
+        inside = [
+            t.proposal.configuration for t in ranked if space.covers(t.proposal.configuration)
+        ]
+        parents = list(dict.fromkeys(inside))[:_PARENTS]
+        genomes = [genome for table in parents if (genome := genome_of(space, table))]
+        tables = self._searched()[:_KEPT] if self.guided else []
+        tables += [table for table in parents if space.encode(table)] * 4
+        for place in range(_CHILDREN if genomes else 0):
+            child = mutated(space, genomes[place % len(genomes)], rng)
+            tables.append(space.decode(self._sampler.fit(child, rng)))
+        tables += [space.decode(self._sampler.draw(rng)) for _ in range(_DRAWN)]
+        liked: dict[str, float] = {}
+        for trial in reversed(ranked):
+            liked |= trial.proposal.recipe.learning_rates
+        found = [self._with(self._rates(table, liked, rng), table) for table in tables]
+        return list({p.key: p for p in found if not self._memory.knows(p)}.values())
+
+    def _rates(
+        self, table: Configuration, liked: Mapping[str, float], rng: np.random.Generator
+    ) -> dict[str, float]:
+        """Draw rates near those of the best trials that had the methods; others more widely."""
+        found = {}
+        for method in table.methods(self._study.space.slots):
+            known = METHODS[method].rates
+            spread = _NEAR if method in liked else _WIDE
+            rate = liked.get(method, known.default) * np.exp(spread * rng.standard_normal())
+            found[method] = rounded(float(np.clip(rate, known.low, known.high)))
+        return found
+
+    def _with(self, rates: Mapping[str, float], table: Configuration) -> Proposal:
+        """Propose a table with some rates, or with the defaults where none are given."""
+        study = self._study
+        methods = table.methods(study.space.slots)
+        usual = default_recipe(study.recipe, methods)
+        return Proposal(
+            configuration=table,
+            recipe=with_rates(study.recipe, methods, rates) if rates else usual,
+            seed=study.seed,
+            inherited=self._inherited.get(table),
+        )
+
+    def _told(self, proposals: Sequence[Proposal]) -> list[Proposal]:
+        """Look up the inherited scores of a few proposals that evolution has not met.
+
+        They are not kept: what is proposed must not depend on what was asked before a stop.
+        """
+        tables = dict.fromkeys(p.configuration for p in proposals if p.inherited is None)
+        found = dict(zip(tables, self._inheritance.scores(list(tables)), strict=False))
+        return [
+            replace(p, inherited=found.get(p.configuration)) if p.inherited is None else p
+            for p in proposals
+        ]
+
+    def _drawn(self) -> Proposal | None:
+        for attempt in range(_TRIES):
+            rng = np.random.default_rng([self._study.seed, 3, self._memory.asked, attempt])
+            table = self._study.space.decode(self._sampler.draw(rng))
+            proposal = self._with(self._rates(table, {}, rng), table)
+            if not self._memory.knows(proposal):
+                return proposal
+        return None
+
+
+def _ranked(measured: Sequence[Trial]) -> list[Trial]:
+    """Put trials in order: those that were trained longest first, of these the best."""
+
+    def key(trial: Trial) -> tuple[float, float, int]:
+        latest = trial.latest
+        return (-latest.share, -latest.score, trial.number) if latest else (0.0, 0.0, trial.number)
+
+    return sorted(measured, key=key)

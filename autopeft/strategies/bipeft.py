@@ -1,0 +1,30 @@
+"""BIPEFT: the structure that is left when gates are pruned to the budget (Chang et al. 2024).
+
+The search for it runs before the first proposal, see `autopeft.supernet.pruning`. With the option
+``structure=random`` there is none: the budget is filled by chance.
+"""
+
+from autopeft.ports import Structures
+from autopeft.strategies.structured import Structured
+from autopeft.study import Study
+from autopeft.supernet.options import BipeftOptions as Options
+from autopeft.trial import Proposal, Trial
+
+__all__ = ["BipeftStrategy", "Options"]
+
+
+class BipeftStrategy:
+    """Proposes the structure that was found, at several rates, then others that are likely."""
+
+    def __init__(self, study: Study, structures: Structures) -> None:
+        options = Options.parse(study.options)
+        by_chance = options.structure == "random"
+        self._inner = Structured(study, structures, by_chance=by_chance)
+
+    def ask(self) -> Proposal | None:
+        """Return a proposal not asked before, or None when there is none left."""
+        return self._inner.ask()
+
+    def tell(self, trial: Trial) -> None:
+        """Learn from a trial at which rates to go on."""
+        self._inner.tell(trial)

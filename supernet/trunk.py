@@ -1,0 +1,82 @@
+"""The frozen blocks below all that a configuration changes: computed once a batch, for all of them.
+
+A block below a configuration's lowest row gives for the same batch what it gives without any
+method. The first configuration that runs it records its output; in every later one the recorded
+output stands in for the block. The rows of an encoder-decoder are numbered through its stacks, so
+that a configuration of the decoder finds its whole encoder recorded.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from autopeft.search_spaces.configuration import Configuration
+
+
+def lowest_row(configuration: Configuration) -> int:
+    """Return the first row that holds something; the number of rows where none does.
+
+    What sits at the embeddings is in the first row of their stack.
+    """
+    rows = (number for number, row in enumerate(configuration.sizes) if any(row))
+    return next(rows, len(configuration.sizes))
+
+
+class Trunk:
+    """What the untouched blocks return for one batch.
+
+    ``blocks`` are the modules of the rows. Right only where nothing is random below: with dropout
+    no two passes are the same. ``limit`` is how many bytes are recorded at most.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], limit: float = float("inf")) -> None:
+        self._blocks = blocks
+        self._limit = limit
+        self._outputs: dict[int, Any] = {}
+        self.bytes = 0
+
+    @contextmanager
+    def below(self, row: int) -> Iterator[None]:
+        """Let recorded outputs stand in for the blocks below a row, and record those that run."""
+        with ExitStack() as undo:
+            for number, block in enumerate(self._blocks[:row]):
+                if number in self._outputs:
+                    undo.callback(_replaced(block, self._outputs[number]))
+                else:
+                    undo.callback(self._recorded(number, block))
+            yield
+
+    def _recorded(self, number: int, block: nn.Module) -> Callable[[], None]:
+        seen: list[Any] = []
+        hook = block.register_forward_hook(lambda _module, _inputs, out: seen.append(out))
+
+        def undo() -> None:
+            hook.remove()
+            if len(seen) == 1 and self.bytes + _bytes(seen[0]) <= self._limit:
+                self._outputs[number] = seen[0]  # ALBERT runs one block often: not such a one
+                self.bytes += _bytes(seen[0])
+
+        return undo
+
+
+def _replaced(block: nn.Module, output: Any) -> Callable[[], None]:
+    before = vars(block).get("forward")
+    block.forward = lambda *_args, **_kwargs: output
+
+    def undo() -> None:
+        if before is None:
+            del block.forward
+        else:
+            block.forward = before
+
+    return undo
+
+
+def _bytes(output: Any) -> int:
+    if isinstance(output, Tensor):
+        return output.untyped_storage().nbytes()
+    if isinstance(output, (tuple, list)):
+        return sum(map(_bytes, output))
+    return 0

@@ -1,0 +1,111 @@
+"""The model of scores: what it learns, and what it weighs."""
+
+import numpy as np
+import pytest
+
+from autopeft.search_spaces.configuration import Configuration
+from autopeft.strategies.surrogate import Inputs, Surrogate, shape_of
+
+
+def inputs(shapes, *, rates=None, short=None, inherited=None) -> Inputs:
+    shapes = np.asarray(shapes, dtype=float)
+    nothing = np.zeros(len(shapes))
+    return Inputs(
+        shapes_NS=shapes,
+        rates_NR=np.zeros((len(shapes), 1)) if rates is None else np.asarray(rates, dtype=float),
+        short_N=nothing if short is None else np.asarray(short, dtype=float),
+        inherited_N=nothing if inherited is None else np.asarray(inherited, dtype=float),
+    )
+
+
+def curve(x):
+    return 0.8 + 0.05 * np.sin(3 * x[:, 0]) - 0.04 * x[:, 1] ** 2
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_it_predicts_what_it_was_not_told(rng):
+    known, asked = rng.random((30, 2)), rng.random((40, 2))
+
+    mean, deviation = Surrogate(inputs(known), curve(known)).predict(inputs(asked))
+
+    truth = curve(asked)
+    assert np.abs(mean - truth).mean() < 0.2 * truth.std()
+    assert (np.abs(mean - truth) < 4 * deviation + 0.002).all()
+
+
+def test_it_is_surest_where_something_was_measured(rng):
+    known = rng.random((12, 2))
+    model = Surrogate(inputs(known), curve(known))
+
+    _, near = model.predict(inputs(known))
+    _, far = model.predict(inputs(known + 5.0))
+
+    assert near.max() < far.min()
+
+
+def test_inherited_scores_count_as_far_as_they_explain(rng):
+    """The same scores, once with inherited ones that go along and once with noise."""
+    known = rng.random((24, 8))
+    hidden = rng.standard_normal(24)
+    scores = 0.8 + 0.03 * hidden
+    noise = rng.standard_normal(24)
+
+    told, untold = (Surrogate(inputs(known, inherited=h), scores) for h in (hidden, noise))
+
+    assert told.trust > 2 * untold.trust
+    mean, _ = told.predict(inputs(rng.random((2, 8)), inherited=[1.5, -1.5]))
+    assert mean[0] - mean[1] > 0.06
+
+
+def test_short_trainings_teach_about_whole_ones(rng):
+    """Short ones score .1 less in general; six whole ones are enough to learn that."""
+    known = rng.random((36, 2))
+    short = (np.arange(36) >= 6).astype(float)
+    model = Surrogate(inputs(known, short=short), curve(known) - 0.1 * short)
+
+    asked = rng.random((30, 2))
+    mean, _ = model.predict(inputs(asked))
+
+    assert np.abs(mean - curve(asked)).mean() < 0.03
+    assert np.corrcoef(mean, curve(asked))[0, 1] > 0.9
+
+
+def test_what_failed_to_learn_does_not_spoil_the_rest(rng):
+    known = rng.random((30, 2))
+    scores = curve(known)
+    scores[:3] = 0.1
+
+    asked = rng.random((30, 2))
+    mean, _ = Surrogate(inputs(known), scores).predict(inputs(asked))
+
+    assert np.corrcoef(mean, curve(asked))[0, 1] > 0.6
+
+
+def test_most_is_expected_where_the_scores_rise():
+    line = np.linspace(0, 1, 9)[:, None]
+    model = Surrogate(inputs(line[:6]), line[:6, 0])
+
+    gains = model.expected_improvement(inputs(line))
+
+    assert (gains >= 0).all()
+    assert int(np.argmax(gains)) in {6, 7, 8}
+
+
+def test_equal_scores_are_no_reason_to_stop():
+    model = Surrogate(inputs(np.eye(4)), [0.5] * 4)
+
+    gains = model.expected_improvement(inputs(np.eye(4)))
+
+    assert np.isfinite(gains).all()
+
+
+def test_a_table_is_described_by_thirds_of_its_blocks():
+    """Six blocks, two columns; log2 of 1 + size, the mean of every two blocks."""
+    table = Configuration(((3, 0), (3, 0), (0, 1), (0, 0), (7, 0), (0, 0)))
+
+    assert shape_of(table).tolist() == [2.0, 0.0, 0.0, 0.5, 1.5, 0.0]
+    assert len(shape_of(Configuration(((1, 2), (3, 4))))) == 4

@@ -1,0 +1,236 @@
+"""A supernet on disk: found again, gone on with after a kill, and refused where it does not fit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from autopeft.budget import Budget
+from autopeft.errors import StoreError
+from autopeft.records import to_json
+from autopeft.search_spaces.written.reading import read_space
+from autopeft.supernet.elastic import Supernet
+from autopeft.supernet.keeping import Shelf, digest_of
+from autopeft.supernet.training import Schedule
+from autopeft.training.loop import DivergedError
+from autopeft.training.trainer import Trainer
+from tests.models import recipe_of
+
+SCHEDULE = Schedule(trainings=4.0)
+
+
+def supernet(study):
+    trainer = Trainer.open(study.task, study.backbone, study.where, test=False, threads=1)
+    return Supernet(trainer, study.space, study.ceiling, study.recipe, study.seed)
+
+
+def shelf(cache, study):
+    return Shelf(Path(cache), digest_of(study, SCHEDULE))
+
+
+def trained(cache, study):
+    net = supernet(study)
+    progress = list(shelf(cache, study).trained(net, SCHEDULE))
+    return net, progress
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory, study):
+    """A cache with a trained supernet, and its weights."""
+    cache = tmp_path_factory.mktemp("cache")
+    net, progress = trained(cache, study)
+    assert progress == [step / 12 for step in range(1, 13)]
+    return cache, {name: value.clone() for name, value in net.tensors.items()}
+
+
+def test_what_is_trained_is_found_again_and_not_trained_anew(kept, study):
+    cache, weights = kept
+
+    net, progress = trained(cache, study)
+
+    assert progress == [1.0]
+    assert equal(net.tensors, weights)
+    assert sorted(f.name for f in shelf(cache, study).folder.iterdir()) == ["weights.safetensors"]
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_last_state(tmp_path, study, kept):
+    """Stopped after each of its steps but one, it ends with the weights of an undisturbed one."""
+    for stop in range(5):
+        running = shelf(tmp_path, study).trained(supernet(study), SCHEDULE, every=0.0)
+        first = next(running)
+        next(running)  # the state of the first step is on disk when the second begins
+        running.close()
+        assert first == (stop + 1) / 12
+
+    net, progress = trained(tmp_path, study)
+
+    assert progress[0] == 6 / 12
+    assert equal(net.tensors, kept[1])
+
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from autopeft.records import from_json
+from autopeft.study import Study
+from autopeft.supernet.elastic import Supernet
+from autopeft.supernet.keeping import Shelf, digest_of
+from autopeft.supernet.training import Schedule
+from autopeft.training.trainer import Trainer
+
+study = from_json(Study, json.loads(Path(sys.argv[2]).read_text()))
+trainer = Trainer.open(study.task, study.backbone, study.where, test=False, threads=1)
+net = Supernet(trainer, study.space, study.ceiling, study.recipe, study.seed)
+schedule = Schedule(trainings=4.0)
+for _ in Shelf(Path(sys.argv[1]), digest_of(study, schedule)).trained(net, schedule, every=0.0):
+    print("step", flush=True)
+"""
+
+
+def started(cache, study, tmp_path):
+    import json
+
+    document = tmp_path / "study.json"
+    document.write_text(json.dumps(to_json(study)), encoding="utf-8")
+    command = [sys.executable, "-c", CHILD, str(cache), str(document)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_a_training_that_was_killed_goes_on_from_its_last_state(tmp_path, study, kept):
+    process = started(tmp_path, study, tmp_path)
+    for _ in range(4):
+        process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert (shelf(tmp_path, study).folder / "progress.safetensors").exists()
+
+    net, progress = trained(tmp_path, study)
+
+    assert progress[0] > 3 / 12
+    assert equal(net.tensors, kept[1])
+
+
+@pytest.mark.slow
+def test_two_processes_at_once_leave_the_same_weights(tmp_path, study, kept):
+    processes = [started(tmp_path, study, tmp_path) for _ in range(2)]
+    assert [process.wait() for process in processes if process.communicate()] == [0, 0]
+
+    net, progress = trained(tmp_path, study)
+
+    assert progress == [1.0]
+    assert equal(net.tensors, kept[1])
+
+
+def changes(study):
+    space = read_space("lora").on(study.backbone)
+    return {
+        "backbone": replace(study, backbone=replace(study.backbone, digest="f" * 64)),
+        "task": replace(study, task=replace(study.task, digest="f" * 64)),
+        "space": replace(study, space=space),
+        "budget": replace(study, budget=Budget.parse("40%")),
+        "recipe": replace(study, recipe=replace(study.recipe, batch_size=8)),
+        "seed": replace(study, seed=1),
+    }
+
+
+@pytest.mark.parametrize("what", ["backbone", "task", "space", "budget", "recipe", "seed"])
+def test_the_supernet_of_another_study_is_not_taken(kept, study, what):
+    """It has another name, and where its file is put under this one's it is refused."""
+    cache, _ = kept
+    other = changes(study)[what]
+    name = digest_of(other, SCHEDULE)
+    assert name != digest_of(study, SCHEDULE)
+
+    file = shelf(cache, other).folder / "weights.safetensors"
+    file.parent.mkdir()
+    file.write_bytes((shelf(cache, study).folder / file.name).read_bytes())
+
+    with pytest.raises(
+        StoreError, match="another backbone, task, space, recipe or version: delete"
+    ):
+        next(shelf(cache, other).trained(supernet(study), SCHEDULE))
+
+
+def test_what_does_not_change_the_weights_changes_no_name(study):
+    same = (
+        replace(study, strategy="tpe", finals=5, rungs=(0.5, 1.0)),
+        replace(study, where=replace(study.where, model="/elsewhere")),
+        replace(study, recipe=replace(study.recipe, learning_rates={})),
+    )
+
+    assert {digest_of(other, SCHEDULE) for other in same} == {digest_of(study, SCHEDULE)}
+    assert digest_of(study, replace(SCHEDULE, share=False)) == digest_of(study, SCHEDULE)
+    assert digest_of(study, replace(SCHEDULE, sampling="single")) != digest_of(study, SCHEDULE)
+
+
+def copied(kept, study, tmp_path):
+    """Return a cache of one's own, and the file with the weights there."""
+    file = shelf(tmp_path, study).folder / "weights.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes((shelf(kept[0], study).folder / file.name).read_bytes())
+    return file
+
+
+def test_a_truncated_file_is_refused(kept, study, tmp_path):
+    file = copied(kept, study, tmp_path)
+    file.write_bytes(file.read_bytes()[:-100])
+
+    with pytest.raises(StoreError, match=r"cannot read the supernet in .*: .*; delete the folder"):
+        trained(tmp_path, study)
+
+
+def test_a_damaged_file_is_refused(kept, study, tmp_path):
+    file = copied(kept, study, tmp_path)
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+
+    with pytest.raises(StoreError, match="is damaged: delete the folder"):
+        trained(tmp_path, study)
+
+
+def test_a_file_of_others_is_refused(kept, study, tmp_path):
+    file = copied(kept, study, tmp_path)
+    save_file(load_file(file), file)
+
+    with pytest.raises(StoreError, match="another backbone, task, space, recipe or version"):
+        trained(tmp_path, study)
+
+
+def test_a_training_that_failed_is_not_tried_again(tmp_path, study):
+    wild = replace(study, recipe=recipe_of(epochs=4, head_learning_rate=1e38))
+    place = shelf(tmp_path, wild)
+    with pytest.raises(DivergedError, match="the supernet's loss became"):
+        list(place.trained(supernet(wild), SCHEDULE))
+    assert place.problem.startswith("the supernet's loss became")
+    before = time.perf_counter()
+
+    with pytest.raises(DivergedError, match="the supernet's loss became"):
+        next(shelf(tmp_path, wild).trained(None, SCHEDULE))
+
+    assert time.perf_counter() - before < 5
+
+
+def test_scores_are_remembered_line_by_line(tmp_path, study):
+    place = shelf(tmp_path, study)
+    place.folder.mkdir(parents=True)
+    assert place.remembered() == {}
+    place.remember("one", 0.1 + 0.2)
+    with (place.folder / "scores.jsonl").open("a") as stream:
+        stream.write('["two", 0.')  # its writer was killed
+
+    place.remember("three", -1.0)
+
+    assert place.remembered() == {"one": 0.1 + 0.2, "three": -1.0}

@@ -1,0 +1,159 @@
+"""Which paused trial goes on, decided from the trials alone."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autopeft.halving import ETA, promotion
+from autopeft.trial import Fidelity, Purpose, Trial
+from tests.builders import a_measurement, a_proposal, a_study
+
+RUNGS = (0.1, 0.3, 1.0)
+STUDY = a_study(rungs=RUNGS)
+TWO = a_study(rungs=RUNGS, objectives=("score", "params"))
+
+
+def paused(number, *scores, parameters=32, **changes):
+    """Return a trial that was measured at one rung after another, and has paused at the last."""
+    trial = Trial(number=number, proposal=a_proposal(fidelity=Fidelity(share=RUNGS[0]), **changes))
+    for rung, score in enumerate(scores):
+        trial = trial.promoted(RUNGS[rung]) if rung else trial
+        measured = replace(a_measurement(score, parameters), share=RUNGS[rung])
+        trial = trial.started().done(measured)
+    return trial
+
+
+def pool(*scores):
+    return [paused(n, score) for n, score in enumerate(scores)]
+
+
+def chosen(study, trials, *, last=False):
+    found = promotion(study, trials, last=last)
+    return found and (found[0].number, found[1])
+
+
+def until_done(study, trials, *, last=True):
+    """Promote as long as something goes on, each to a score a little higher, and return all."""
+    known = {trial.number: trial for trial in trials}
+    while found := promotion(study, known.values(), last=last):
+        trial, share = found
+        measured = replace(a_measurement(trial.score + 0.01), share=share)
+        known[trial.number] = trial.promoted(share).started().done(measured)
+    return [known[number] for number in sorted(known)]
+
+
+def reached(trials):
+    return [max(t.at(share) is not None and share for share in RUNGS) for t in trials]
+
+
+def test_of_three_the_best_goes_on():
+    assert chosen(STUDY, pool(0.5, 0.9, 0.7)) == (1, 0.3)
+
+
+def test_of_two_none_goes_on_unless_no_other_will_come():
+    assert chosen(STUDY, pool(0.5, 0.9)) is None
+    assert chosen(STUDY, pool(0.5, 0.9), last=True) == (1, 0.3)
+
+
+def test_of_equal_ones_the_earlier_goes_on():
+    assert chosen(STUDY, pool(0.5, 0.9, 0.9)) == (1, 0.3)
+
+
+def test_whoever_has_gone_on_makes_no_room_for_another():
+    """Running, paused higher up, or complete: it is still among the best third."""
+    best = paused(1, 0.9).promoted(0.3)
+    others = [paused(0, 0.5), paused(2, 0.7)]
+
+    for state in (best, best.started(), paused(1, 0.9, 0.95)):
+        assert chosen(STUDY, [others[0], state, others[1]]) is None
+
+
+def test_a_better_one_that_comes_later_goes_on_too():
+    """Promotions are not taken back: the third that goes on is that of all so far."""
+    trials = [paused(0, 0.5, 0.6), *pool(0.5, 0.4, 0.4)[1:], *[paused(n, 0.9) for n in (3, 4, 5)]]
+
+    assert chosen(STUDY, trials) == (3, 0.3)
+
+
+def test_higher_rungs_come_first():
+    trials = [
+        *(paused(n, 0.5, 0.6 + n / 10) for n in range(3)),
+        *(paused(n, 0.1) for n in range(3, 9)),
+        paused(9, 0.9),
+    ]
+
+    assert chosen(STUDY, trials) == (2, 1.0)
+
+
+def test_baselines_and_searched_trials_are_halved_apart():
+    """However good the baselines are, a searched trial is trained to the end, and the reverse."""
+    baselines = [paused(n, 0.9 + n / 100, purpose=Purpose.BASELINE, label="LoRA") for n in range(4)]
+    searched = [paused(n, 0.1 + n / 100) for n in range(4, 9)]
+
+    found = reached(until_done(STUDY, baselines + searched))
+
+    assert found == [0.1, 0.1, 0.3, 1.0, *[0.1] * 3, 0.3, 1.0]
+
+
+def test_finals_are_not_halved():
+    final = replace(paused(3, 0.99), proposal=a_proposal(purpose=Purpose.FINAL, of=0))
+
+    assert chosen(STUDY, [*pool(0.1, 0.2), final]) is None
+
+
+def test_with_several_objectives_the_front_goes_on_by_score():
+    """The last has the best score of its size, but is beaten in both by the first."""
+    trials = [
+        paused(0, 0.8, parameters=10),
+        paused(1, 0.9, parameters=40),
+        paused(2, 0.2, parameters=5),
+        paused(3, 0.7, parameters=20),
+    ]
+    alone = [replace(t, number=n) for n, t in enumerate(trials)]
+
+    assert chosen(TWO, alone, last=True) == (1, 0.3)
+    assert chosen(STUDY, alone, last=True) == (1, 0.3)
+    assert sum(r > 0.1 for r in reached(until_done(TWO, alone))) == 2
+    assert reached(until_done(TWO, alone))[3] == 0.1
+
+
+def test_a_score_that_is_no_number_neither_goes_on_nor_counts():
+    assert chosen(STUDY, pool(float("nan"), 0.5, 0.6)) is None
+    assert chosen(STUDY, pool(float("nan"), 0.5, 0.6), last=True) == (2, 0.3)
+
+
+def test_one_that_fails_on_its_way_up_leaves_its_place_to_the_next():
+    """Or nothing would be trained to the end where the best needs too much memory."""
+    failed = paused(1, 0.9).promoted(0.3).started().out_of_memory("MemoryError")
+
+    assert chosen(STUDY, [paused(0, 0.5), failed, paused(2, 0.7)], last=True) == (2, 0.3)
+
+
+def test_without_rungs_nothing_is_promoted():
+    complete = [replace(t, state="complete") for t in pool(0.5, 0.9, 0.7)]
+
+    assert promotion(a_study(), complete, last=True) is None
+    assert promotion(STUDY, [], last=True) is None
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.booleans())
+@settings(deadline=None, max_examples=50)
+def test_a_third_goes_on_at_every_rung_and_it_is_the_best(scores, last):
+    trials = until_done(STUDY, pool(*scores), last=last)
+
+    for low, high in itertools.pairwise(RUNGS):
+        here = [t for t in trials if t.at(low)]
+        further = [t for t in here if t.at(high)]
+        assert len(further) == (-(-len(here) // ETA) if last else len(here) // ETA)
+        best = sorted(here, key=lambda t: (-t.at(low).score, t.number))
+        assert {t.number for t in further} == {t.number for t in best[: len(further)]}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_in_which_trials_are_listed_does_not_matter(order):
+    trials = pool(0.5, 0.9, 0.7, 0.9, 0.1, 0.3)
+
+    assert chosen(STUDY, trials[::order]) == (1, 0.3)

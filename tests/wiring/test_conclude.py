@@ -1,0 +1,65 @@
+"""The end of a study: what is remembered of it."""
+
+import numpy as np
+import pytest
+
+from autopeft.errors import StudyError
+from autopeft.storage.memory import MemoryStore
+from autopeft.trial import Proposal, Purpose
+from autopeft.wiring.conclude import conclude
+from tests.builders import a_measurement
+from tests.models import opinions, recipe_of, save_tiny, study_on, table, write_rows
+
+
+@pytest.fixture
+def study(tmp_path):
+    data = write_rows(tmp_path / "data.csv", opinions(80))
+    return study_on(str(save_tiny(tmp_path / "model")), data, recipe_of())
+
+
+@pytest.fixture
+def store(study):
+    """Fill a store with a baseline and a searched trial, the second with half the parameters."""
+    store, slots = MemoryStore(), study.space.slots
+    store.add_study(study)
+    right = np.tile([0, 1], study.task.examples[1] // 2)
+    for rank, purpose in ((2, Purpose.BASELINE), (1, Purpose.SEARCH)):
+        configuration = table(slots, 2, {"lora@attention.query": rank})
+        proposal = Proposal(
+            configuration=configuration, recipe=study.recipe, seed=0, purpose=purpose
+        )
+        trial = store.start(study.id, store.add_trial(study.id, proposal))
+        measured = a_measurement(0.5, configuration.parameters(slots), right)
+        store.finish(study.id, trial.done(measured))
+    return store
+
+
+def test_the_answer_has_the_front_and_is_kept_with_its_plan(study, store):
+    answer, plan = conclude(study, store)
+
+    assert answer.front == (1,)
+    assert answer.hypervolumes == (0.0, 0.0)
+    assert answer.ranking is None
+    assert plan.provenance.trial == answer.chosen
+    assert store.answer(study.id) == (answer, plan)
+
+
+def test_warnings_and_seconds_of_earlier_runs_stay(study, store):
+    """A study that goes on was prepared once, and its trials are those of all runs."""
+    conclude(study, store, ["the supernet was given up: the loss became nan"], prepared=10.0)
+    conclude(study, store)
+    answer, _ = conclude(
+        study, store, ["the supernet was given up: the loss became nan", "b"], prepared=2.5
+    )
+
+    assert answer.warnings == ("the supernet was given up: the loss became nan", "b")
+    assert answer.prepared == 12.5
+
+
+def test_a_study_without_a_whole_training_is_not_concluded(study):
+    store = MemoryStore()
+    store.add_study(study)
+
+    with pytest.raises(StudyError, match="no trial was run: raise --trials or --time"):
+        conclude(study, store)
+    assert store.answer(study.id) is None
