@@ -45,9 +45,7 @@ def _is_number(trial: Trial, share: float) -> bool:
     return found is not None and not math.isnan(found.score) and not failed
 
 
-def _ordered(
-    study: Study, pool: Purpose, measured: Sequence[Trial], share: float
-) -> list[Trial]:
+def _ordered(study: Study, pool: Purpose, measured: Sequence[Trial], share: float) -> list[Trial]:
     """Put trials in order by what they were worth at a rung, the best first."""
     objectives = study.objectives if pool is Purpose.SEARCH else study.objectives[:1]
     points = [worth(objectives, found) for t in measured if (found := t.at(share))]

@@ -61,6 +61,11 @@ def ranks(points: Points) -> list[int]:
 
     With one objective it is the place in the order, equal values at the same one.
     """
+    if len(points) and len(points[0]) == 1:
+        values_N = np.asarray(points, dtype=np.float64)[:, 0]
+        values_N = np.where(np.isnan(values_N), -np.inf, values_N)
+        places_N: NDArray[np.int64] = np.unique(-values_N, return_inverse=True)[1]
+        return [int(place) for place in places_N]
     better_NN = _better(points)
     found, left, rank = [0] * len(points), np.arange(len(points)), 0
     while len(left):

@@ -123,7 +123,7 @@ def main() -> None:
                 for _ in work.run():
                     pass
                 cost = time.process_time() - began
-                scoring = Scoring(net, study.task.metric)
+                scoring = Scoring(net)
                 began = time.process_time()
                 scores = [scoring.score(row.configuration) for row in rows]
                 each = (time.process_time() - began) / len(rows)

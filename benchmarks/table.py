@@ -129,7 +129,7 @@ def inherited() -> None:
             continue
         with TemporaryDirectory() as folder:
             shared = InheritedScores(
-                replace(whole, seed=seed), Path(folder), threads=1, trainer=lambda: trainer
+                whole, Path(folder), threads=1, trainer=lambda: trainer, seed=seed
             )
             supernet = seconds_of(shared.prepare())
             print(f"supernet {seed}: {supernet:.1f} s", file=sys.stderr, flush=True)

@@ -32,7 +32,7 @@ from autopeft.supernet.optimizer import Moments
 from autopeft.supernet.training import Schedule, Training
 from autopeft.training.loop import DivergedError
 
-FORMAT = "autopeft-supernet/1"
+FORMAT = "autopeft-supernet/2"
 """Changes whenever the same study would train other weights."""
 
 _WEIGHTS, _PROGRESS = "weights.safetensors", "progress.safetensors"
@@ -143,7 +143,8 @@ class Shelf:
         try:
             with safe_open(file, "pt") as stored:
                 told = stored.metadata() or {}
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+                # Copied, because the file's are not aligned, and sums of those round differently.
+                tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise StoreError(f"cannot read the supernet in {file}: {error}; {again}") from None
         if (told.get("format"), told.get("supernet")) != (FORMAT, self._name):
@@ -181,5 +182,5 @@ def _content(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy())
+        found.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -32,7 +32,7 @@ class Schedule:
     """
 
     sampling: Sampling = "sandwich"
-    trainings: float = 2.0
+    trainings: float = 3.0
     share: bool = True
 
     def steps(self, examples: int, recipe: Recipe, each: int) -> int:

@@ -95,7 +95,7 @@ RungsOption = Annotated[
     typer.Option(
         "--rungs",
         help="Shares of a training at which the worse trials stop, such as 1/9,1/3; 1 for none. "
-        "[default: 1/9,1/3 with the strategy autopeft, else 1]",
+        "[default: 1/3 with the strategy autopeft, else 1]",
     ),
 ]
 WarmStartOption = Annotated[

@@ -10,11 +10,11 @@ from autopeft.files import writable_folder, write_json
 from autopeft.records import digest, to_json
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.study import Study
-from autopeft.supernet.options import BipeftOptions, S3petOptions
-from autopeft.supernet.structures import equal_chances, gates_of
+from autopeft.supernet.gating.options import BipeftOptions, S3petOptions
+from autopeft.supernet.gating.structures import equal_chances, gates_of
 
 if TYPE_CHECKING:
-    from autopeft.supernet.ground import Outcome
+    from autopeft.supernet.gating.ground import Outcome
 
 _FORMAT = 1
 _NEEDLESS = ("strategy", "finals", "where", "objectives", "rungs", "earlier", "options", "budget")
@@ -100,9 +100,9 @@ class GatedStructures:
 
     def _search(self) -> Iterator[float]:
         process.prepare()
-        from autopeft.supernet.differentiable import search_gates
-        from autopeft.supernet.ground import Ground, Outcome
-        from autopeft.supernet.pruning import search_by_pruning
+        from autopeft.supernet.gating.differentiable import search_gates
+        from autopeft.supernet.gating.ground import Ground, Outcome
+        from autopeft.supernet.gating.pruning import search_by_pruning
         from autopeft.training.loop import DivergedError
 
         study, options = self._study, self._options

@@ -1,6 +1,7 @@
 """Scores configurations with the weights of a supernet, which is trained once and kept."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ class InheritedScores:
     Scores are remembered beside the weights, so that a search that goes on finds them again.
     ``trainer`` gives a backbone and data that are resident already; it is called when they are
     first needed. ``schedule`` says how the supernet is trained, where that is not the default.
+    ``seed`` is the supernet's own, so that studies with other seeds find it too.
     """
 
     def __init__(
@@ -23,10 +25,12 @@ class InheritedScores:
         study: Study,
         cache: Path,
         threads: int | None = None,
+        *,
         trainer: Callable[[], Any] | None = None,
         schedule: Any = None,
+        seed: int = 0,
     ) -> None:
-        self._study = study
+        self._study = replace(study, seed=seed)
         self._cache = cache
         self._threads = threads
         self._open = trainer or self._opened
@@ -60,7 +64,7 @@ class InheritedScores:
             yield from shelf.trained(net, self._schedule)
         except DivergedError:
             return  # the shelf knows why
-        self._scoring = Scoring(net, study.task.metric)
+        self._scoring = Scoring(net)
 
     def scores(self, configurations: Sequence[Configuration]) -> Iterator[float]:
         """Score each on the validation part, higher is better. Equal ones score equal.

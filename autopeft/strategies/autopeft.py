@@ -23,12 +23,12 @@ from autopeft.ranking import PROBE, ranking_of, trust
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.sampling import Sampler
-from autopeft.strategies.describing import Describer
+from autopeft.strategies.breeding.operators import genome_of, mutated
 from autopeft.strategies.evolution import Plan, evolve
 from autopeft.strategies.memory import Memory, best_and_latest
-from autopeft.strategies.operators import genome_of, mutated
+from autopeft.strategies.modelling.describing import Describer
+from autopeft.strategies.modelling.surrogate import Surrogate
 from autopeft.strategies.recipes import default_recipe, rounded, with_rates
-from autopeft.strategies.surrogate import Surrogate
 from autopeft.study import Study
 from autopeft.trial import Proposal, Trial
 
@@ -38,7 +38,7 @@ _PARENTS = 8
 _KEPT = 48
 _CHILDREN = 96
 _DRAWN = 64
-_ASKED = 6
+_ASKED = 4
 _TRIES = 100
 _NEAR, _WIDE = 0.35, 0.9  # how far rates are drawn, as deviations of their logarithm
 
@@ -47,7 +47,7 @@ _NEAR, _WIDE = 0.35, 0.9  # how far rates are drawn, as deviations of their loga
 class Options:
     """``evaluations`` are inherited scores that evolution may use, ``probes`` what tests them."""
 
-    evaluations: int = 120
+    evaluations: int = 60
     probes: int = 6
 
     @classmethod

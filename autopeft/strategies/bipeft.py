@@ -1,13 +1,13 @@
 """BIPEFT: the structure that is left when gates are pruned to the budget (Chang et al. 2024).
 
-The search for it runs before the first proposal, see `autopeft.supernet.pruning`. With the option
-``structure=random`` there is none: the budget is filled by chance.
+The search for it runs before the first proposal, see `autopeft.supernet.gating.pruning`. With the
+option ``structure=random`` there is none: the budget is filled by chance.
 """
 
 from autopeft.ports import Structures
 from autopeft.strategies.structured import Structured
 from autopeft.study import Study
-from autopeft.supernet.options import BipeftOptions as Options
+from autopeft.supernet.gating.options import BipeftOptions as Options
 from autopeft.trial import Proposal, Trial
 
 __all__ = ["BipeftStrategy", "Options"]

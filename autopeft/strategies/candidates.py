@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.sampling import Genome, Sampler
-from autopeft.strategies.operators import genome_of, mutated_rates, rates_for
+from autopeft.strategies.breeding.operators import genome_of, mutated_rates, rates_for
 from autopeft.strategies.recipes import with_rates
 from autopeft.study import Study
 from autopeft.trial import Proposal
@@ -65,6 +65,10 @@ class Candidates:
         What is over the budget then is shrunk until it fits, and so has changed in several genes:
         at a tight budget a single change rarely leads anywhere.
         """
+        found = self._changed(candidate, rng)
+        return None if found is None or found.key == candidate.key else found
+
+    def _changed(self, candidate: Candidate, rng: np.random.Generator) -> Candidate | None:
         rates = candidate.proposal.recipe.learning_rates
         if not self._free or rng.random() < _RATE_CHANGES:
             method = list(rates)[int(rng.integers(len(rates)))]
@@ -75,10 +79,8 @@ class Candidates:
         other = int(rng.integers(len(self._space.genes[index].choices) - 1))
         changed[index] = other + (other >= changed[index])
         fitted = self._sampler.shrink(changed, rng)
-        if not 0 < self._counter.count(fitted) <= self._study.ceiling:
-            return None
-        found = self._built(fitted, rates, rng)
-        return None if found.genome == candidate.genome else found
+        fits = 0 < self._counter.count(fitted) <= self._study.ceiling
+        return self._built(fitted, rates, rng) if fits else None
 
     def coordinates(self, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
         """Return a row for each candidate."""

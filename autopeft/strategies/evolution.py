@@ -21,16 +21,16 @@ from autopeft.ports import Inheritance
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.sampling import Genome, Sampler
 from autopeft.search_spaces.space import SearchSpace
-from autopeft.strategies.memory import Memory
-from autopeft.strategies.operators import (
+from autopeft.strategies.breeding.operators import (
     crossed,
     crossed_modules,
     has_depths,
     mutated,
     mutated_depths,
 )
+from autopeft.strategies.breeding.steady import SteadyState, best_of
+from autopeft.strategies.memory import Memory
 from autopeft.strategies.recipes import default_recipe, drawn_rate, with_rates
-from autopeft.strategies.steady import SteadyState, best_of
 from autopeft.study import Study
 from autopeft.trial import Proposal, Trial
 

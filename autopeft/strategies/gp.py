@@ -23,8 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.sampling import Genome, Sampler
-from autopeft.strategies.memory import Memory, Point, best_and_latest
-from autopeft.strategies.operators import (
+from autopeft.strategies.breeding.operators import (
     Rates,
     crossed,
     crossed_rates,
@@ -32,8 +31,9 @@ from autopeft.strategies.operators import (
     mutated_rates,
     rates_for,
 )
-from autopeft.strategies.parents import Parent, Parents, places_of
-from autopeft.strategies.points import Coordinates, Points
+from autopeft.strategies.breeding.parents import Parent, Parents, places_of
+from autopeft.strategies.memory import Memory, Point, best_and_latest
+from autopeft.strategies.modelling.points import Coordinates, Points
 from autopeft.strategies.recipes import with_rates
 from autopeft.study import Study
 from autopeft.trial import Proposal, Trial

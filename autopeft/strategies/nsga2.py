@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from autopeft.objectives import front
 from autopeft.search_spaces.sampling import Genome
+from autopeft.strategies.breeding.operators import crossed, mutated
+from autopeft.strategies.breeding.steady import SteadyState, drawn_pair
 from autopeft.strategies.memory import Memory, Point, places
-from autopeft.strategies.operators import crossed, mutated
-from autopeft.strategies.steady import SteadyState, drawn_pair
 from autopeft.study import Study
 from autopeft.trial import Proposal, Trial
 

@@ -1,13 +1,14 @@
 """S3PET: the structure that gates under a shifted global sigmoid end with (Hu et al. 2022).
 
-The search for it runs before the first proposal, see `autopeft.supernet.differentiable`. With the
-option ``structure=random`` there is none: the paper's control, which fills the budget by chance.
+The search for it runs before the first proposal, see `autopeft.supernet.gating.differentiable`.
+With the option ``structure=random`` there is none: the paper's control, which fills the budget by
+chance.
 """
 
 from autopeft.ports import Structures
 from autopeft.strategies.structured import Structured
 from autopeft.study import Study
-from autopeft.supernet.options import S3petOptions as Options
+from autopeft.supernet.gating.options import S3petOptions as Options
 from autopeft.trial import Proposal, Trial
 
 __all__ = ["Options", "S3petStrategy"]

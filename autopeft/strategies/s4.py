@@ -28,9 +28,9 @@ from autopeft.errors import BudgetError, OptionError, SpaceError
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.sampling import Sampler
 from autopeft.search_spaces.space import SearchSpace
-from autopeft.strategies.racing import Arm, Decided, Race
 from autopeft.strategies.recipes import drawn_rate, with_rates
-from autopeft.strategies.stages import (
+from autopeft.strategies.staging.racing import Arm, Decided, Race
+from autopeft.strategies.staging.stages import (
     Allowed,
     Needs,
     Option,

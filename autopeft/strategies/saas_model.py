@@ -65,17 +65,20 @@ class Fitted:
     def covariance(self, one_AD: Tensor, other_BD: Tensor) -> Tensor:
         """Return the prior covariance, draws by A by B: Matern-5/2."""
         far = math.sqrt(5) * torch.cdist(one_AD / self._lengths_S1D, other_BD / self._lengths_S1D)
-        return self._scale_S11 * (1 + far + far**2 / 3) * torch.exp(-far)
+        covariance: Tensor = self._scale_S11 * (1 + far + far**2 / 3) * torch.exp(-far)
+        return covariance
 
     def mean(self, at_CD: Tensor) -> Tensor:
         """Return the posterior mean, draws by C."""
         across_SCN = self.covariance(at_CD, self._inputs)
-        return self._mean_S1 + (across_SCN @ self._weights_SN1).squeeze(-1)
+        found: Tensor = self._mean_S1 + (across_SCN @ self._weights_SN1).squeeze(-1)
+        return found
 
     def explained(self, at_CD: Tensor) -> Tensor:
         """Return what trials explain, draws by N by C: its products are what variance is less."""
         across_SNC = self.covariance(self._inputs, at_CD)
-        return torch.linalg.solve_triangular(self._root_SNN, across_SNC, upper=False)
+        found: Tensor = torch.linalg.solve_triangular(self._root_SNN, across_SNC, upper=False)
+        return found
 
     def variance(self) -> Tensor:
         """Return the prior variance, draws by 1."""
@@ -134,7 +137,7 @@ def promise(
 
     def value(at_CD: Array) -> Array:
         with settled(seed):
-            chunks = torch.as_tensor(at_CD).split(_CHUNK)
+            chunks = torch.split(torch.as_tensor(at_CD), _CHUNK)
             found = [_log_gain(truths, chunk, lower, upper) for chunk in chunks]
         return np.asarray(torch.cat(found).numpy())
 
@@ -159,7 +162,7 @@ def _may_count(truths: list[Truths], reference_K: Tensor) -> Tensor:
     if points_RBK.shape[-1] == 1:
         best_R = points_RBK.squeeze(-1).argmax(-1)
         return torch.bincount(best_R, minlength=points_RBK.shape[1]) > 0
-    on_front = [is_non_dominated(rows) for rows in points_RBK.split(_CHUNK)]
+    on_front = [is_non_dominated(rows) for rows in torch.split(points_RBK, _CHUNK)]
     better_RB = (points_RBK > reference_K).all(-1)
     found = (torch.cat(on_front) & better_RB).any(0)
     return found if bool(found.any()) else torch.cat(on_front).any(0)
@@ -171,12 +174,14 @@ def _not_dominated(truths: list[Truths], reference_K: Tensor) -> tuple[Tensor, T
     if points_RBK.shape[-1] == 1:
         best_RPK = points_RBK.max(1, keepdim=True).values
         return best_RPK, torch.full_like(best_RPK, math.inf)
-    if points_RBK.shape[-1] == 2:
-        boxes = FastNondominatedPartitioning(reference_K, points_RBK)
-    else:
-        boxes = BoxDecompositionList(
+    together = points_RBK.shape[-1] == 2  # BoTorch takes draws together for two objectives only
+    boxes = (
+        FastNondominatedPartitioning(reference_K, points_RBK)
+        if together
+        else BoxDecompositionList(
             *(FastNondominatedPartitioning(reference_K, points) for points in points_RBK)
         )
+    )
     lower_RPK, upper_RPK = boxes.get_hypercell_bounds()
     return lower_RPK, upper_RPK
 

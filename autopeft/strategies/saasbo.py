@@ -81,11 +81,12 @@ class Options:
                 raise OptionError(
                     f"the strategy 'saasbo' has no option {name!r}: there are {', '.join(known)}"
                 )
-        models = get_args(Model)
-        if (model := texts.get("model", "saas")) not in models:
+        models: dict[str, Model] = {model: model for model in get_args(Model)}
+        model = texts.get("model", "saas")
+        if model not in models:
             raise OptionError(f"the option model is {' or '.join(models)}, not {model!r}")
         numbers = {name: _number(name, text) for name, text in texts.items() if name != "model"}
-        return cls(model=model, **numbers)
+        return cls(model=models[model], **numbers)
 
 
 def _number(name: str, text: str) -> int:

@@ -13,7 +13,7 @@ from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.sampling import Sampler
 from autopeft.strategies.recipes import with_rates
 from autopeft.study import Study
-from autopeft.supernet.structures import Filling, equal_chances
+from autopeft.supernet.gating.structures import Filling, equal_chances
 from autopeft.trial import Proposal, Purpose, Trial
 
 _FACTORS = (1.0, 3.0, 1 / 3)

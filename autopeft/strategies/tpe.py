@@ -18,9 +18,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autopeft.search_spaces.sampling import Sampler
+from autopeft.strategies.breeding.operators import genome_of
 from autopeft.strategies.memory import Memory, Point, best_and_latest, has_score, lifted, places
-from autopeft.strategies.operators import genome_of
-from autopeft.strategies.points import Coordinates, Points
+from autopeft.strategies.modelling.points import Coordinates, Points
 from autopeft.strategies.recipes import drawn_rate, with_rates
 from autopeft.study import Study
 from autopeft.trial import Proposal, Trial

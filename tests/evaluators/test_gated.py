@@ -12,7 +12,7 @@ from autopeft.evaluators.gated import GatedStructures
 from autopeft.search_spaces.written.reading import read_space
 from autopeft.strategies.bipeft import BipeftStrategy
 from autopeft.strategies.s3pet import S3petStrategy
-from autopeft.supernet.structures import equal_chances
+from autopeft.supernet.gating.structures import equal_chances
 from autopeft.trial import Trial
 from tests.models import (
     MINILM,

@@ -40,7 +40,7 @@ def no_trainer():
 
 
 def test_scores_are_those_of_the_inherited_weights(prepared, study):
-    """As the trainer predicts with what is extracted."""
+    """The negative loss of what is extracted: of 16 examples, all that there are."""
     configurations = drawn(study)
 
     found = list(prepared.scores(configurations))
@@ -48,15 +48,14 @@ def test_scores_are_those_of_the_inherited_weights(prepared, study):
     assert prepared.problem == ""
     assert found == list(prepared.scores(configurations))
     net = prepared._scoring._net
-    truth = net.trainer.parts["validation"].labels
     for configuration, score in zip(configurations, found, strict=True):
         weights, head = net.extract(configuration), net.head()
         with net.trainer.tuned(study.space.slots, configuration, study.recipe, 3) as tuned:
             tuned.injection.load(weights)
             for name, parameter in tuned.model.head().items():
                 parameter.data.copy_(head[name])
-            predictions, _ = tuned.predict(net.trainer.parts["validation"])
-        assert score == np.mean(predictions == truth)
+            _, loss = tuned.predict(net.trainer.parts["validation"])
+        assert score == pytest.approx(-loss, rel=1e-6)
 
 
 def test_what_was_scored_is_remembered_and_needs_no_backbone(prepared, study, cache):
@@ -78,6 +77,14 @@ def test_a_search_that_goes_on_finds_the_supernet_and_scores_alike(prepared, stu
 
     assert list(fresh.prepare()) == [1.0]
     assert list(fresh.scores(configurations)) == expected
+
+
+def test_a_study_with_another_seed_finds_the_supernet_too(prepared, study, cache):
+    expected = list(prepared.scores(drawn(study)))
+
+    other = InheritedScores(replace(study, seed=7), cache, trainer=no_trainer)
+
+    assert list(other.scores(drawn(study))) == expected
 
 
 def test_it_scores_without_being_prepared_first(prepared, study, tmp_path):

@@ -15,7 +15,7 @@ STORE = ("--store", "sqlite:///store.db", "--out", "out")
 def words(*more):
     return (
         "search", "--model", "./model", "--data", "data.csv", "--space", "lora", "--budget", "20%",
-        "--epochs", "3", "--batch-size", "4", "--trials", "14", "--finals", "2", "--threads", "1",
+        "--epochs", "3", "--batch-size", "4", "--trials", "13", "--finals", "2", "--threads", "1",
         "--precision", "fp32", "--option", "evaluations=20", *STORE, *more,
     )  # fmt: skip
 
@@ -47,8 +47,8 @@ def test_the_supernet_is_prepared_first_and_trials_stop_and_go_on(journey):
     _, done = journey
 
     assert done.stderr.index("preparing the supernet") < done.stderr.index("trial   0 begins")
-    assert "paused at 11%" in done.stderr
-    assert "goes on to 33%" in done.stderr
+    assert "paused at 33%" in done.stderr
+    assert "goes on to 100%" in done.stderr
 
 
 def test_probes_carry_the_scores_that_they_inherited(document):
@@ -122,7 +122,7 @@ def test_a_damaged_supernet_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_search_that_is_killed_while_the_supernet_trains_ends_equal(tmp_path, journey, document):
+def test_a_search_that_is_killed_while_the_supernet_trains_ends_equal(tmp_path, document):
     folder = prepared(tmp_path)
     with subprocess.Popen(
         command(*words()), cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True

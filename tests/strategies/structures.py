@@ -8,7 +8,7 @@ import numpy as np
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.sampling import Sampler
 from autopeft.study import Study
-from autopeft.supernet.structures import equal_chances
+from autopeft.supernet.gating.structures import equal_chances
 
 
 @dataclass

@@ -157,5 +157,5 @@ def test_an_option_that_cannot_be_is_refused(options, message):
 
 
 def test_options_have_defaults():
-    assert Options.parse({}) == Options(evaluations=120, probes=6)
+    assert Options.parse({}) == Options(evaluations=60, probes=6)
     assert Options.parse({"probes": "9"}).probes == 9

@@ -226,12 +226,13 @@ def test_the_promise_is_that_of_botorch():
     """BoTorch takes the mean over draws of the candidate too: within the error of 4,096 draws."""
     import torch
     from botorch.acquisition.logei import qLogNoisyExpectedImprovement
-    from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+    from botorch.acquisition.multi_objective import logei
     from botorch.models import ModelListGP
     from botorch.sampling.normal import SobolQMCNormalSampler
 
     from autopeft.strategies import saas_model
 
+    logei._load_attempted = True  # it would compile C++ for a minute
     rng = np.random.default_rng(0)
     inputs, others = rng.random((8, 2)), rng.random((6, 2))
     outputs = np.stack([np.sin(4 * inputs[:, 0]), -inputs.sum(1)], axis=1)
@@ -254,7 +255,7 @@ def test_the_promise_is_that_of_botorch():
         theirs = qLogNoisyExpectedImprovement(
             models[0], known, sampler=sampler(), cache_root=False, tau_relu=1e-6, tau_max=1e-4
         )(at).numpy()
-        volume = qLogNoisyExpectedHypervolumeImprovement(
+        volume = logei.qLogNoisyExpectedHypervolumeImprovement(
             ModelListGP(*models), torch.as_tensor(reference), known, sampler=sampler(),
             cache_root=False,
         )(at).numpy()  # fmt: skip
@@ -310,22 +311,22 @@ def tabled(trial):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["saas", "matern"])
 def test_it_finds_better_configurations_than_random_search_does(model):
-    """The mean best of 4 seeds and 40 trials, on a table whose best score is 0.
+    """The mean best of 3 seeds and 36 trials, on a table whose best score is 0.
 
     The margin of 1.5 is more than a rung of one size's ladder in every search.
     """
-    options = {"model": model, "init": "12", "warmup": "64", "samples": "32"}
+    options = {"model": model, "init": "12", "warmup": "32", "samples": "16"}
 
     def mean_best(build) -> float:
         bests = [
             max(
                 trial.score
                 for trial in drive(
-                    build(a_study(seed=seed, budget=Budget.parse("680"), options=options)), 40,
+                    build(a_study(seed=seed, budget=Budget.parse("680"), options=options)), 36,
                     ending=tabled,
                 )
             )
-            for seed in range(4)
+            for seed in range(3)
         ]  # fmt: skip
         return sum(bests) / len(bests)
 

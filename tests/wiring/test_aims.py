@@ -32,7 +32,7 @@ def test_rungs_are_read_and_end_with_the_whole_training():
 
 
 def test_only_the_default_strategy_stops_trials_unless_it_is_asked_for():
-    assert rungs_of(None, "autopeft", 90) == (0.111111, 0.333333, 1.0)
+    assert rungs_of(None, "autopeft", 90) == (0.333333, 1.0)
     assert rungs_of(None, "tpe", 90) == (1.0,)
 
 
@@ -43,10 +43,10 @@ def test_rungs_that_are_no_ascending_shares_are_refused(text):
 
 
 def test_a_usual_rung_of_hardly_a_step_is_left_out():
-    """A ninth of 18 steps are two."""
-    assert rungs_of(None, "autopeft", 18) == (0.333333, 1.0)
-    assert rungs_of(None, "autopeft", 12) == (1.0,)
-    assert rungs_of("1/9", "autopeft", 18) == (0.111111, 1.0)
+    """A third of 45 steps are fifteen, which is one too few."""
+    assert rungs_of(None, "autopeft", 48) == (0.333333, 1.0)
+    assert rungs_of(None, "autopeft", 45) == (1.0,)
+    assert rungs_of("1/9", "autopeft", 45) == (0.111111, 1.0)
 
 
 def test_a_rung_of_less_than_a_step_is_refused():

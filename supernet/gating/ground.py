@@ -10,9 +10,9 @@ import torch
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.space import SearchSpace
-from autopeft.supernet.gates import Gated
-from autopeft.supernet.halves import batches, halves
-from autopeft.supernet.structures import Gate, everything
+from autopeft.supernet.gating.gates import Gated
+from autopeft.supernet.gating.halves import batches, halves
+from autopeft.supernet.gating.structures import Gate, everything
 from autopeft.training.batches import Batch
 from autopeft.training.loop import optimizer_of, steps_of
 from autopeft.training.trainer import Trainer

@@ -27,11 +27,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autopeft.supernet.ground import Bench, Ground, Outcome, falling
-from autopeft.supernet.options import BipeftOptions
-from autopeft.supernet.shifted import probabilities
-from autopeft.supernet.structures import Gate, equal_chances, gates_of
-from autopeft.supernet.tossing import Logits
+from autopeft.supernet.gating.ground import Bench, Ground, Outcome, falling
+from autopeft.supernet.gating.options import BipeftOptions
+from autopeft.supernet.gating.shifted import probabilities
+from autopeft.supernet.gating.structures import Gate, equal_chances, gates_of
+from autopeft.supernet.gating.tossing import Logits
 from autopeft.training.batches import Batch
 
 _HOT, _COLD = 5.0, 1.0

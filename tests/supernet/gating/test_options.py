@@ -3,7 +3,7 @@
 import pytest
 
 from autopeft.errors import OptionError
-from autopeft.supernet.options import BipeftOptions, S3petOptions
+from autopeft.supernet.gating.options import BipeftOptions, S3petOptions
 
 
 def test_what_is_not_given_is_as_usual():

@@ -3,9 +3,9 @@
 import numpy as np
 
 from autopeft.search_spaces.catalog import METHODS
+from autopeft.strategies.breeding.steady import SteadyState, best_of, drawn_pair
 from autopeft.strategies.memory import Memory
 from autopeft.strategies.random import RandomStrategy
-from autopeft.strategies.steady import SteadyState, best_of, drawn_pair
 from tests.builders import a_study
 from tests.contracts.strategy import drive, failed
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autopeft.search_spaces.catalog import METHODS
-from autopeft.strategies.operators import (
+from autopeft.strategies.breeding.operators import (
     crossed,
     crossed_modules,
     crossed_rates,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autopeft.strategies.stages import Allowed, Needs, Option
+from autopeft.strategies.staging.stages import Allowed, Needs, Option
 from autopeft.trial import Proposal
 
 _APART = 2.0  # standard errors

@@ -5,7 +5,7 @@ import pytest
 
 from autopeft.errors import SpaceError
 from autopeft.search_spaces.written.reading import parse_space
-from autopeft.supernet.structures import Filling, equal_chances, everything, gates_of
+from autopeft.supernet.gating.structures import Filling, equal_chances, everything, gates_of
 from tests.builders import MINI_LM, SMALL_SPACE, TINY, space_on
 
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from autopeft.supernet.gates import Gradients
-from autopeft.supernet.structures import Gate
-from autopeft.supernet.tossing import Logits
+from autopeft.supernet.gating.gates import Gradients
+from autopeft.supernet.gating.structures import Gate
+from autopeft.supernet.gating.tossing import Logits
 
 
 def a_gate(*costs, gene=0):

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from autopeft.supernet.gates import Gradients
-from autopeft.supernet.ground import CLIP, Bench, Ground, Outcome, falling
-from autopeft.supernet.options import S3petOptions
-from autopeft.supernet.shifted import concrete, probabilities
-from autopeft.supernet.structures import Filling, Gate, equal_chances, gates_of
+from autopeft.supernet.gating.gates import Gradients
+from autopeft.supernet.gating.ground import CLIP, Bench, Ground, Outcome, falling
+from autopeft.supernet.gating.options import S3petOptions
+from autopeft.supernet.gating.shifted import concrete, probabilities
+from autopeft.supernet.gating.structures import Filling, Gate, equal_chances, gates_of
 from autopeft.training.batches import Batch
 
 _REACH = 0.01  # how far the finite difference goes from the weights

@@ -6,11 +6,11 @@ import torch
 
 from autopeft.errors import SpaceError
 from autopeft.search_spaces.written.reading import parse_space, read_space
-from autopeft.supernet.ground import Ground
-from autopeft.supernet.options import BipeftOptions
-from autopeft.supernet.pruning import Alike, Left, search_by_pruning
-from autopeft.supernet.structures import Gate
-from autopeft.supernet.tossing import Logits
+from autopeft.supernet.gating.ground import Ground
+from autopeft.supernet.gating.options import BipeftOptions
+from autopeft.supernet.gating.pruning import Alike, Left, search_by_pruning
+from autopeft.supernet.gating.structures import Gate
+from autopeft.supernet.gating.tossing import Logits
 from autopeft.training.loop import DivergedError
 from tests.models import Bench, opinions, recipe_of, save_tiny, write_rows
 

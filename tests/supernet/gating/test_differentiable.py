@@ -8,11 +8,11 @@ import torch
 from autopeft.errors import SpaceError
 from autopeft.search_spaces.written.reading import parse_space, read_space
 from autopeft.supernet import differentiable
-from autopeft.supernet.differentiable import _Logits, _Search, search_gates
-from autopeft.supernet.ground import Ground
-from autopeft.supernet.options import S3petOptions
-from autopeft.supernet.shifted import concrete
-from autopeft.supernet.structures import gates_of
+from autopeft.supernet.gating.differentiable import _Logits, _Search, search_gates
+from autopeft.supernet.gating.ground import Ground
+from autopeft.supernet.gating.options import S3petOptions
+from autopeft.supernet.gating.shifted import concrete
+from autopeft.supernet.gating.structures import gates_of
 from autopeft.training.loop import DivergedError
 from tests.models import Bench, opinions, recipe_of, save_tiny, write_rows
 

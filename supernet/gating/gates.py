@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Slot
-from autopeft.supernet.structures import Gate
+from autopeft.supernet.gating.structures import Gate
 from autopeft.training.batches import Batch
 from autopeft.training.loop import DivergedError
 from autopeft.training.trainer import Tuned

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from autopeft.search_spaces.configuration import Configuration
+from autopeft.strategies.breeding.parents import Parents, places_of
 from autopeft.strategies.memory import Memory
-from autopeft.strategies.parents import Parents, places_of
 from autopeft.trial import Purpose
 from tests.builders import SMALL_SPACE, a_study, a_trial
 

@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.sampling import Genome
 from autopeft.search_spaces.space import SearchSpace
-from autopeft.strategies.operators import Rates
+from autopeft.strategies.breeding.operators import Rates
 
 Coordinates = dict[str, Any]
 _RATE = "learning rate of "

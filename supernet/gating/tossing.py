@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from autopeft.supernet.gates import Gradients
-from autopeft.supernet.ground import CLIP
-from autopeft.supernet.structures import Gate
+from autopeft.supernet.gating.gates import Gradients
+from autopeft.supernet.gating.ground import CLIP
+from autopeft.supernet.gating.structures import Gate
 
 
 class Logits:

@@ -11,8 +11,8 @@ from torch.func import functional_call
 from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.genes import Gene
 from autopeft.search_spaces.space import SearchSpace
-from autopeft.supernet.gates import Gated
-from autopeft.supernet.structures import everything, gates_of
+from autopeft.supernet.gating.gates import Gated
+from autopeft.supernet.gating.structures import everything, gates_of
 from autopeft.training.loop import DivergedError
 from autopeft.training.model_files import ModelFiles
 from autopeft.training.pretrained import load_backbone

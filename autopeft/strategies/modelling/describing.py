@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autopeft.search_spaces.catalog import METHODS
-from autopeft.strategies.surrogate import Inputs, shape_of
+from autopeft.strategies.modelling.surrogate import Inputs, shape_of
 from autopeft.study import Study
 from autopeft.trial import Proposal, Recipe
 

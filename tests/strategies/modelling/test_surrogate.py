@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autopeft.search_spaces.configuration import Configuration
-from autopeft.strategies.surrogate import Inputs, Surrogate, shape_of
+from autopeft.strategies.modelling.surrogate import Inputs, Surrogate, shape_of
 
 
 def inputs(shapes, *, rates=None, short=None, inherited=None) -> Inputs:

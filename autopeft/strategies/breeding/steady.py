@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from autopeft.search_spaces.sampling import Genome, Sampler
+from autopeft.strategies.breeding.operators import Rates, crossed_rates, mutated_rates, rates_for
+from autopeft.strategies.breeding.parents import Parent, Parents
 from autopeft.strategies.memory import Memory, Point, places
-from autopeft.strategies.operators import Rates, crossed_rates, mutated_rates, rates_for
-from autopeft.strategies.parents import Parent, Parents
 from autopeft.strategies.recipes import with_rates
 from autopeft.study import Study
 from autopeft.trial import Proposal

@@ -5,7 +5,7 @@ import pytest
 
 from autopeft.search_spaces.sampling import Sampler
 from autopeft.search_spaces.written.reading import parse_space, read_space
-from autopeft.strategies.stages import everything, restricted, stages_of
+from autopeft.strategies.staging.stages import everything, restricted, stages_of
 from tests.builders import MINI_LM, TINY, space_on
 
 CEILING = 227_132

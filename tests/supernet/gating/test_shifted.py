@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autopeft.supernet.shifted import concrete, probabilities, shift_of
+from autopeft.supernet.gating.shifted import concrete, probabilities, shift_of
 
 
 def doubles(*values):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autopeft.supernet.halves import batches, halves
+from autopeft.supernet.gating.halves import batches, halves
 from autopeft.training.batches import Encoded
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from autopeft.search_spaces.sampling import Genome
 from autopeft.search_spaces.space import SearchSpace
+from autopeft.strategies.breeding.operators import Rates, genome_of
 from autopeft.strategies.memory import Memory, Point, lifted, places
-from autopeft.strategies.operators import Rates, genome_of
 from autopeft.study import Study
 from autopeft.trial import Trial
 

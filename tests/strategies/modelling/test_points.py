@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 from autopeft.search_spaces.catalog import METHODS
-from autopeft.strategies.points import Points
+from autopeft.strategies.modelling.points import Points
 from tests.builders import MINI_LM, ONE_CONFIGURATION, SMALL_SPACE, space_on
 
 

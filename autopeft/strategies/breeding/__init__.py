@@ -1,0 +1,1 @@
+"""How genomes and learning rates are changed and mixed, and who breeds with whom."""

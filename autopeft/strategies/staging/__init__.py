@@ -1,0 +1,1 @@
+"""One decision after another, each by the means of several trainings."""
