@@ -103,14 +103,15 @@ def run(
     limits: Limits,
     *,
     store: Store,
-    evaluator: Evaluator,
     executor: str = "inline",
     workers: int = 1,
+    evaluator: Evaluator | None = None,
     shared: "Shared | None" = None,
 ) -> Iterator[Trial]:
     """Run a study or go on with it, yielding every trial whenever it has changed.
 
-    ``shared`` is what `shared_of` gives, prepared.
+    ``evaluator`` is what `evaluator_of` gives, and made here where it is left out. ``shared`` is
+    what `shared_of` gives, prepared; a strategy that needs it cannot do without.
     """
     chosen = executor_of(executor, workers)
     store.add_study(study)
@@ -118,7 +119,7 @@ def run(
         study,
         limits,
         strategy=strategy_of(study, shared, earlier_points(study, store)),
-        evaluator=evaluator,
+        evaluator=evaluator or evaluator_of(study, workers, None),
         executor=chosen,
         store=store,
         clock=time.monotonic,

@@ -7,7 +7,7 @@ import torch
 
 from autopeft.errors import SpaceError
 from autopeft.search_spaces.written.reading import parse_space, read_space
-from autopeft.supernet import differentiable
+from autopeft.supernet.gating import differentiable
 from autopeft.supernet.gating.differentiable import _Logits, _Search, search_gates
 from autopeft.supernet.gating.ground import Ground
 from autopeft.supernet.gating.options import S3petOptions
