@@ -44,7 +44,7 @@ from autopeft.wiring.strategies import STRATEGIES, entry_of
 
 TRIALS = 30
 SEEDS = 50
-VARIANTS = ("random+rungs", "random+third", "tpe+third", "autopeft+third", "autopeft-rungs")
+VARIANTS = ("random+rungs", "random+third", "tpe+third", "autopeft+rungs", "autopeft-rungs")
 _RUNGS = {"+rungs": RUNGS, "+third": RUNGS[1:], "-rungs": RUNGS[2:]}
 _MOST_TRIALS = 150
 _SLOW = {"saasbo": 10}

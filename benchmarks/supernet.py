@@ -5,8 +5,9 @@
 Truth are the scores of `tables/brown-tags.parquet`: every configuration really trained, the mean of
 its seeds. All times are seconds of the processor on one thread, measured in this run. `tau` is
 Kendall's between inherited scores and truth, with the 95% interval of a bootstrap over
-configurations; `by size` is the tau of the mere number of parameters, and `seed to seed` that of one
-training against another of the same configuration with another seed: no supernet can do much better.
+configurations; `by size` is the tau of the mere number of parameters, and `seed to seed` that of
+one training against another of the same configuration with another seed: no supernet can do much
+better.
 """
 
 import argparse

@@ -49,7 +49,7 @@ def changed(**changes) -> dict:
             changed(number=None, x=1),
             r"at number: Input should .* integer; at x: Unexpected keyword",
         ),
-        (changed(state="finished"), r"at state: Input should be 'waiting', 'running', 'paused', 'complete'"),
+        (changed(state="finished"), r"at state: Input should be 'waiting', 'running', 'paused'"),
         (changed(measurement={}), r"at measurement/score: Field required"),
         (changed(proposal=[]), r"at proposal: Input should be a dictionary"),
         ([], "at the document: Input should be a dictionary"),

@@ -1,7 +1,7 @@
 """The commands that search, and that tell beforehand what a search will cost."""
 
-from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from autopeft.trial import Trial
 
 _PREPARED = {"autopeft": "supernet", "evolution": "supernet", "s3pet": "gates", "bipeft": "gates"}
-_LEAST_SECONDS = 1.0
 
 
 @unfolded
@@ -71,19 +70,17 @@ def search(
         opened = sockets.store_of(chosen.store_url)
         note(f"study {study.id}: {_headline(study)}")
         note_surprises(request, study.backbone, study.task)
-        shared = sockets.shared_of(
-            study, chosen.cache_folder, run.threads, evaluator if inline else None
-        )
         planned = limits.trials + 2 * study.finals
         try:
             with SearchProgress(study, planned) as progress:
                 progress.known(_trials_of(study, opened))
-                for fraction in shared.prepare() if shared else ():
-                    progress.preparing(fraction, _PREPARED[study.strategy])
-                prepared = progress.seconds if shared else 0.0
+                shared = sockets.shared_of(
+                    study, chosen.cache_folder, run.threads, evaluator if inline else None,
+                    partial(progress.preparing, what=_PREPARED.get(study.strategy, "")),
+                )  # fmt: skip
                 for trial in sockets.run(
                     study,
-                    _left(limits, progress.seconds),
+                    limits,
                     store=opened,
                     executor=chosen.executor,
                     workers=chosen.workers,
@@ -96,7 +93,7 @@ def search(
             note(f"interrupted: {ended} trials are kept; the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
         warnings = (shared.problem,) if shared and shared.problem else ()
-        answer, plan = conclude(study, opened, warnings, prepared)
+        answer, plan = conclude(study, opened, warnings, shared.seconds if shared else 0.0)
         known = opened.trials(study.id)
         plan_file = write_json(folder / "plan.json", plan.to_json())
         report_file = write_text(folder / "report.md", report(study, known, answer, plan))
@@ -132,13 +129,6 @@ def _begun(study: Study, url: str) -> bool:
 def _trials_of(study: Study, store: "Store") -> "tuple[Trial, ...]":
     known = any(found.id == study.id for found in store.studies())
     return store.trials(study.id) if known else ()
-
-
-def _left(limits: Limits, seconds: float) -> Limits:
-    """Return what is left of the time; a search that was prepared too long still tries a trial."""
-    if limits.seconds is None:
-        return limits
-    return replace(limits, seconds=max(_LEAST_SECONDS, limits.seconds - seconds))
 
 
 @unfolded

@@ -45,7 +45,7 @@ def rungs_of(text: str | None, strategy: str, steps: int) -> tuple[float, ...]:
         usual = _shares(_USUAL if strategy in _HALVED else "1")
         return tuple(s for s in usual if s == 1 or round(s * steps) >= _FEWEST_STEPS)
     shares = _shares(text)
-    if round(shares[0] * steps) < 1:
+    if shares[0] * steps < 1 - 10**-3:  # shares are rounded
         raise OptionError(
             f"the rung {shares[0]:g} is less than one step: the whole training has {steps}"
         )

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,13 @@ from autopeft.study import Limits, Study
 from autopeft.trial import Trial
 from autopeft.wiring.earlier import earlier_points
 from autopeft.wiring.strategies import entry_of, strategy_of
+from autopeft.wiring.watched import WatchedInheritance, WatchedStructures
 
 if TYPE_CHECKING:
     from autopeft.evaluators.finetune import FinetuneEvaluator
-    from autopeft.evaluators.gated import GatedStructures
-    from autopeft.evaluators.inherited import InheritedScores
     from autopeft.training.estimate import Estimate
 
-    Shared = InheritedScores | GatedStructures
+Shared = WatchedInheritance | WatchedStructures
 
 EXECUTORS = {
     "inline": "one trial after another in this process",
@@ -71,11 +70,16 @@ def evaluator_of(
 
 
 def shared_of(
-    study: Study, cache: Path, threads: int | None, evaluator: "FinetuneEvaluator | None"
-) -> "Shared | None":
+    study: Study,
+    cache: Path,
+    threads: int | None,
+    evaluator: "FinetuneEvaluator | None",
+    told: Callable[[float], None] = lambda _: None,
+) -> Shared | None:
     """Build what the study's strategy goes by beside measured trials; None where that is nothing.
 
-    It lives in this process, with the model and the data of an evaluator that does so too.
+    It lives in this process, with the model and the data of an evaluator that does so too, and is
+    prepared when the strategy first needs it: ``told`` hears how far that is.
     """
     cores = threads or max(1, os.cpu_count() or 1)
     resident = evaluator.resident if evaluator else None
@@ -83,11 +87,13 @@ def shared_of(
         case "inheritance":
             from autopeft.evaluators.inherited import InheritedScores
 
-            return InheritedScores(study, cache, threads=cores, trainer=resident)
+            scores = InheritedScores(study, cache, threads=cores, trainer=resident)
+            return WatchedInheritance(scores, told)
         case "structures":
             from autopeft.evaluators.gated import GatedStructures
 
-            return GatedStructures(study, cache, threads=cores, trainer=resident)
+            gates = GatedStructures(study, cache, threads=cores, trainer=resident)
+            return WatchedStructures(gates, told)
     return None
 
 
@@ -106,12 +112,12 @@ def run(
     executor: str = "inline",
     workers: int = 1,
     evaluator: Evaluator | None = None,
-    shared: "Shared | None" = None,
+    shared: Shared | None = None,
 ) -> Iterator[Trial]:
     """Run a study or go on with it, yielding every trial whenever it has changed.
 
     ``evaluator`` is what `evaluator_of` gives, and made here where it is left out. ``shared`` is
-    what `shared_of` gives, prepared; a strategy that needs it cannot do without.
+    what `shared_of` gives; a strategy that needs it cannot do without.
     """
     chosen = executor_of(executor, workers)
     store.add_study(study)
