@@ -96,7 +96,7 @@ class Shelf:
             net.load(self._read(weights)[0])
             yield 1.0
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make()
         training = Training(net, schedule)
         if progress.exists():
             _restore(training, *self._read(progress))
@@ -115,22 +115,35 @@ class Shelf:
 
     def note_problem(self, problem: str) -> None:
         """Write down why there are no scores, so that it is not tried again."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make()
         write_text(self.folder / _PROBLEM, f"{problem}\n")
+
+    def _make(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write into the cache folder {self.folder}: {error.strerror or error}; "
+                "name another one with AUTOPEFT_CACHE"
+            ) from None
 
     def remembered(self) -> dict[str, float]:
         """Return the scores that were given before, by the configuration's key."""
         file = self.folder / _SCORES
         found: dict[str, float] = {}
-        for line in file.read_text("utf-8").splitlines() if file.exists() else ():
-            with suppress(ValueError):  # a line that was cut off when its writer was killed
+        for line in file.read_text("utf-8", "replace").splitlines() if file.exists() else ():
+            # a line that was cut off when its writer was killed, or written by somebody else
+            with suppress(ValueError, TypeError):
                 key, score = json.loads(line)
-                found[key] = float(score)
+                found[str(key)] = float(score)
         return found
 
     def remember(self, key: str, score: float) -> None:
-        """Add a score. Lines are short enough to be written whole by several processes at once."""
-        with (self.folder / _SCORES).open("a", encoding="utf-8") as stream:
+        """Add a score. Lines are short enough to be written whole by several processes at once.
+
+        A full disk is no reason to stop: the score will be computed once more.
+        """
+        with suppress(OSError), (self.folder / _SCORES).open("a", encoding="utf-8") as stream:
             stream.write(f"\n{json.dumps([key, score])}\n")
 
     def _write(self, file: Path, tensors: Mapping[str, Tensor], step: int) -> None:

@@ -16,7 +16,7 @@ from autopeft.supernet.optimizer import Gradients, MaskedAdamW
 from autopeft.supernet.sampling import Draws, Sampling
 from autopeft.supernet.trunk import Trunk, lowest_row
 from autopeft.training.batches import Batch, training_batches
-from autopeft.training.loop import DivergedError, steps_of
+from autopeft.training.loop import DivergedError, schedule, steps_of
 from autopeft.trial import Recipe
 
 _CLIP = 1.0
@@ -126,9 +126,7 @@ class Training:
 
     def _factor(self, step: int) -> float:
         """Return the share of the rates at a step: up over the warm-up, then linearly to zero."""
-        whole = self.steps
-        warmup = max(1, round(self.net.recipe.warmup * whole))
-        return min((step + 1) / warmup, max(0.0, (whole - step) / max(1, whole - warmup)))
+        return schedule(step, self.steps, self.net.recipe.warmup)
 
 
 def autocast(recipe: Recipe) -> torch.autocast:

@@ -279,7 +279,7 @@ class TestTrust:
         [
             ("autopeft", 0.2, 6, "beyond noise. Inherited scores guided the search."),
             ("autopeft", -0.2, 6, "this may be chance. The search leaned on real trainings."),
-            ("autopeft", 1.0, 3, "Fewer than 5 are too few to tell. The search leaned on real"),
+            ("autopeft", 1.0, 3, "Fewer than 5 are too few to tell how far inherited scores are right."),
             (
                 "evolution",
                 -0.2,

@@ -1,5 +1,6 @@
 """Scores configurations with the weights of a supernet, which is trained once and kept."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from autopeft import process
 from autopeft.records import digest
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.study import Study
+
+_MANY = 10
 
 
 class InheritedScores:
@@ -43,6 +46,9 @@ class InheritedScores:
     def problem(self) -> str:
         """Why there are no scores; empty while there are."""
         found: str = self._place().problem
+        known = self._known.values()
+        if not found and len(known) >= _MANY and all(map(math.isnan, known)):
+            return "no configuration has a score with the supernet's weights that is a number"
         return found
 
     def prepare(self) -> Iterator[float]:
@@ -69,7 +75,8 @@ class InheritedScores:
     def scores(self, configurations: Sequence[Configuration]) -> Iterator[float]:
         """Score each on the validation part, higher is better. Equal ones score equal.
 
-        Yields nothing where there is a ``problem``, and no more where one turns up.
+        One whose loss is no number scores NaN. Yields nothing where there is a ``problem``, and no
+        more where one turns up.
 
         Raises:
             SpaceError: A configuration is none of the study's space within its budget.
@@ -91,9 +98,8 @@ class InheritedScores:
 
         try:
             score = self._scoring.score(configuration)
-        except DivergedError as error:
-            self._shelf.note_problem(str(error))
-            return False
+        except DivergedError:
+            score = math.nan  # of this one: others may do
         self._known[key] = score
         self._shelf.remember(key, score)
         return True

@@ -80,10 +80,12 @@ def _followed(study: Study, ranking: Ranking) -> str:
             "beyond noise. Inherited scores guided the search."
         )
     why = (
-        f"Fewer than {FEWEST_PAIRS} are too few to tell."
+        f"Fewer than {FEWEST_PAIRS} are too few to tell how far inherited scores are right."
         if ranking.pairs < FEWEST_PAIRS
         else f"The interval of tau does not lie above {LEAST_TAU:g}: this may be chance."
     )
+    if study.strategy == ADAPTS and ranking.pairs < FEWEST_PAIRS:
+        return why
     if study.strategy == ADAPTS:
         return f"{why} The search leaned on real trainings."
     return f"{why} The strategy `{study.strategy}` goes by inherited scores all the same."

@@ -11,6 +11,7 @@
 Which trials stop early and which go on is decided by `autopeft.halving`, for any strategy.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,12 +26,12 @@ from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.sampling import Sampler
 from autopeft.strategies.breeding.operators import genome_of, mutated
 from autopeft.strategies.evolution import Plan, evolve
-from autopeft.strategies.memory import Memory, best_and_latest
+from autopeft.strategies.memory import Memory, best_and_latest, has_score
 from autopeft.strategies.modelling.describing import Describer
 from autopeft.strategies.modelling.surrogate import Surrogate
 from autopeft.strategies.recipes import default_recipe, rounded, with_rates
 from autopeft.study import Study
-from autopeft.trial import Proposal, Trial
+from autopeft.trial import Proposal, Purpose, Trial
 
 _STARTUP = 4
 _MOST = 150
@@ -64,7 +65,7 @@ class Options:
                     f"the strategy autopeft has no option {name!r}: there are "
                     f"{', '.join(sorted(least))}"
                 )
-            if not text.isdigit() or int(text) < least[name]:
+            if not (text.isascii() and text.isdigit()) or int(text) < least[name]:
                 raise OptionError(
                     f"the option {name} must be a whole number from {least[name]}, not {text!r}"
                 )
@@ -105,11 +106,12 @@ class AutopeftStrategy:
         """Whether inherited scores count: there are some, and the probes do not speak against."""
         if not self._searched():
             return False
-        probes = [t for t in self._memory.measured if t.proposal.label == PROBE]
-        if len(probes) < self._options.probes:
+        ended = [t for t in self._memory.ended if _is_probe(t.proposal)]
+        if len(ended) < self._options.probes:
             return True
+        probes = [t for t in ended if has_score(t)]
         known, trusted = self._trusted
-        if known != probes:
+        if known != probes or not probes:
             ranking = ranking_of(self._study, probes)
             trusted = ranking is not None and trust(ranking) == "guides"
             self._trusted = probes, trusted
@@ -132,7 +134,8 @@ class AutopeftStrategy:
 
         The first is the best of all: it is worth a training in any case.
         """
-        archive, place, count = self._searched(), self._memory.asked, self._options.probes
+        archive, count = self._searched(), self._options.probes
+        place = sum(map(_is_probe, self._memory.own))  # not of all: a warm start comes before
         if place >= count or len(archive) < count:
             return None
         row = round(place * (len(archive) - 1) / (count - 1))
@@ -234,7 +237,7 @@ class AutopeftStrategy:
         tables = dict.fromkeys(p.configuration for p in proposals if p.inherited is None)
         found = dict(zip(tables, self._inheritance.scores(list(tables)), strict=False))
         return [
-            replace(p, inherited=found.get(p.configuration)) if p.inherited is None else p
+            replace(p, inherited=_number(found.get(p.configuration))) if p.inherited is None else p
             for p in proposals
         ]
 
@@ -246,6 +249,14 @@ class AutopeftStrategy:
             if not self._memory.knows(proposal):
                 return proposal
         return None
+
+
+def _is_probe(proposal: Proposal) -> bool:
+    return proposal.label == PROBE and proposal.purpose is Purpose.SEARCH
+
+
+def _number(score: float | None) -> float | None:
+    return None if score is None or math.isnan(score) else score
 
 
 def _ranked(measured: Sequence[Trial]) -> list[Trial]:

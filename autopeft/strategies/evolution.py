@@ -164,9 +164,9 @@ class Options:
     ``evaluations`` is how many inherited scores are asked for.
     """
 
-    scores: Literal["inherited", "measured"]
-    mutation: Mutation
-    evaluations: int
+    scores: Literal["inherited", "measured"] = "inherited"
+    mutation: Mutation = "genes"
+    evaluations: int = 300
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> "Options":

@@ -46,6 +46,11 @@ class Memory:
         return len(self._own)
 
     @property
+    def own(self) -> list[Proposal]:
+        """Return the strategy's own proposals, in the order in which it heard of them."""
+        return list(self._own.values())
+
+    @property
     def ended(self) -> list[Trial]:
         """Return by number the trials that were measured, at whatever fidelity, or failed."""
         return [self._ended[number] for number in sorted(self._ended)]

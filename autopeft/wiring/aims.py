@@ -33,6 +33,15 @@ def objectives_of(text: str) -> tuple[Objective, ...]:
     return tuple(name for wanted in names for name in known if name == wanted)
 
 
+def check_rungs(text: str | None) -> None:
+    """Refuse rungs that no training could have.
+
+    Raises:
+        OptionError: They are no ascending shares between 0 and 1.
+    """
+    _shares(text or _USUAL)
+
+
 def rungs_of(text: str | None, strategy: str, steps: int) -> tuple[float, ...]:
     """Read rungs such as ``1/9,1/3``; the whole training of ``steps`` steps is always the last.
 

@@ -15,14 +15,13 @@ from autopeft.search_spaces.space import SearchSpace
 from autopeft.search_spaces.written.reading import read_space
 from autopeft.study import DataFiles, Head, LossOn, Metric, Study, Task, TaskKind, Where
 from autopeft.trial import GateMean, Precision, RankScaling, Recipe
-from autopeft.wiring.aims import objectives_of, rungs_of
+from autopeft.wiring.aims import check_rungs, objectives_of, rungs_of
 from autopeft.wiring.strategies import options_of
 
 if TYPE_CHECKING:
     from autopeft.training.model_files import ModelFiles
 
 _LEAST_TOKENS = 8
-_MANY_STEPS = 10**9  # before the data is read, only what can never be is refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +83,7 @@ def study_of(request: Request) -> Study:
     budget, text = Budget.parse(request.budget), read_space(request.space)
     options = options_of(request.strategy, request.options)
     objectives = objectives_of(request.objective)
-    rungs_of(request.rungs, request.strategy, _MANY_STEPS)
+    check_rungs(request.rungs)
     ground = ground_of(request)
     backbone = ground.backbone
     ceiling = budget.ceiling(backbone.parameters)

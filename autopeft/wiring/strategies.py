@@ -68,13 +68,13 @@ STRATEGIES: dict[str, Entry] = {
     "s3pet": Entry(
         module="s3pet",
         name="S3petStrategy",
-        summary="S3PET's differentiable gates under a shifted global sigmoid",
+        summary="S3PET's differentiable gates under a shifted global sigmoid; with --space s3pet",
         needs="structures",
     ),
     "bipeft": Entry(
         module="bipeft",
         name="BipeftStrategy",
-        summary="BIPEFT's gates and sizes in turn, pruned step by step to the budget",
+        summary="BIPEFT's gates and sizes in turn, pruned to the budget; with --space bipeft-s1",
         needs="structures",
     ),
     "random": Entry(

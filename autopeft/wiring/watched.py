@@ -35,7 +35,14 @@ class WatchedInheritance:
         if not self._prepared:
             for _ in self.prepare():
                 pass
-        yield from self._inner.scores(configurations)
+        scores = self._inner.scores(configurations)
+        while True:
+            began = time.monotonic()
+            score = next(scores, None)
+            self.seconds += time.monotonic() - began
+            if score is None:
+                return
+            yield score
 
 
 class WatchedStructures:

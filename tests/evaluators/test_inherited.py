@@ -121,16 +121,30 @@ def test_a_supernet_that_diverges_is_a_problem_and_is_not_tried_again(study, tmp
     assert list(again.scores(drawn(study))) == []
 
 
-def test_scores_that_are_no_numbers_are_a_problem_from_then_on(study, tmp_path):
+def test_a_loss_that_is_no_number_is_one_configurations_own_matter(study, tmp_path):
+    """Where it is that of all, there is a problem; what is remembered says the same later."""
     scores = InheritedScores(study, tmp_path, threads=1)
     list(scores.prepare())
-    known = drawn(study, 2)
-    assert len(list(scores.scores(known))) == 2
-    scores._scoring._net.load({"head/weight": scores._scoring._net.tensors["head/weight"] * np.nan})
+    head = scores._scoring._net.tensors["head/weight"]
+    kept = head.clone()
+    scores._scoring._net.load({"head/weight": head * np.nan})
+    first, *others = drawn(study, 12)
 
-    assert list(scores.scores([known[0], *drawn(study, 2, seed=5)])) != []
-    assert scores.problem == "the scores of the supernet are not finite"
-    assert list(scores.scores(known)) == []
+    assert [np.isnan(score) for score in scores.scores([first])] == [True]
+    assert scores.problem == ""
+    scores._scoring._net.load({"head/weight": kept})
+    assert not np.isnan(list(scores.scores(others[:1]))).any()
+
+    scores._known = dict.fromkeys(map(str, range(10)), float("nan"))
+    assert "no configuration has a score" in scores.problem
+    assert list(scores.scores(others)) == []
+
+
+def test_a_cache_that_cannot_be_written_to_is_refused(study, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreError, match=r"cannot write into the cache folder .*AUTOPEFT_CACHE"):
+        list(InheritedScores(study, tmp_path / "file", threads=1).prepare())
 
 
 def test_what_the_space_does_not_hold_is_refused(prepared, study):

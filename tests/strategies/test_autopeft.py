@@ -8,6 +8,7 @@ import pytest
 from autopeft.errors import OptionError
 from autopeft.ranking import PROBE
 from autopeft.strategies.autopeft import AutopeftStrategy, Options
+from autopeft.strategies.random import RandomStrategy
 from autopeft.trial import Fidelity, Trial
 from tests.builders import a_measurement, a_study
 from tests.contracts.strategy import StrategyContract, drive
@@ -159,3 +160,27 @@ def test_an_option_that_cannot_be_is_refused(options, message):
 def test_options_have_defaults():
     assert Options.parse({}) == Options(evaluations=60, probes=6)
     assert Options.parse({"probes": "9"}).probes == 9
+
+
+def test_a_probe_that_fails_does_not_keep_the_others_from_judging():
+    unsure = strategy(Inheritance(told=-1.0))
+    for number in range(6):
+        trial = Trial(number=number, proposal=unsure.ask()).started()
+        unsure.tell(trial.failed("diverged") if number == 2 else by_worth(trial))
+
+    assert not unsure.guided
+
+
+def test_probes_come_after_a_warm_start_too():
+    points = [t.proposal for t in drive(RandomStrategy(a_study(seed=9)), 6, ending=by_worth)]
+    warmed = strategy(Inheritance(told=-1.0))
+    for number, proposal in enumerate(points):
+        warmed.tell(by_worth(Trial(number=number, proposal=proposal).started()))
+
+    probes = []
+    for number in range(6, 12):
+        probes.append(warmed.ask())
+        warmed.tell(by_worth(Trial(number=number, proposal=probes[-1]).started()))
+
+    assert {proposal.label for proposal in probes} == {PROBE}
+    assert not warmed.guided

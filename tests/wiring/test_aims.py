@@ -3,7 +3,7 @@
 import pytest
 
 from autopeft.errors import OptionError
-from autopeft.wiring.aims import objectives_of, rungs_of
+from autopeft.wiring.aims import check_rungs, objectives_of, rungs_of
 
 
 def test_objectives_are_read_in_the_order_in_which_they_are_named():
@@ -53,3 +53,8 @@ def test_a_rung_of_less_than_a_step_is_refused():
     message = "the rung 0.01 is less than one step: the whole training has 90"
     with pytest.raises(OptionError, match=message):
         rungs_of("0.01", "tpe", 90)
+
+
+@pytest.mark.parametrize("text", [None, "1e-9", "1/9,1/3"])
+def test_what_only_the_data_can_refuse_is_not_refused_before(text):
+    check_rungs(text)
