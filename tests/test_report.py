@@ -279,7 +279,12 @@ class TestTrust:
         [
             ("autopeft", 0.2, 6, "beyond noise. Inherited scores guided the search."),
             ("autopeft", -0.2, 6, "this may be chance. The search leaned on real trainings."),
-            ("autopeft", 1.0, 3, "Fewer than 5 are too few to tell how far inherited scores are right."),
+            (
+                "autopeft",
+                1.0,
+                3,
+                "Fewer than 5 are too few to tell how far inherited scores are",
+            ),
             (
                 "evolution",
                 -0.2,
