@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from autopeft.ports import Store
     from autopeft.settings import Settings
     from autopeft.trial import Trial
+    from autopeft.wiring.request import Request
 
 _PREPARED = {"autopeft": "supernet", "evolution": "supernet", "s3pet": "gates", "bipeft": "gates"}
 
@@ -70,6 +71,7 @@ def search(
         opened = sockets.store_of(chosen.store_url)
         note(f"study {study.id}: {_headline(study)}")
         note_surprises(request, study.backbone, study.task)
+        _note_unmet(request, study)
         planned = limits.trials + 2 * study.finals
         try:
             with SearchProgress(study, planned) as progress:
@@ -111,6 +113,14 @@ def search(
         return
     show_trials(study, known)
     say(f"\n{answer.sentence()}\n\nplan    {plan_file}\nreport  {report_file}")
+
+
+def _note_unmet(request: "Request", study: Study) -> None:
+    """Say what was asked for, or is usual, and does not take place."""
+    if request.warm_start == "auto" and not study.earlier:
+        note("no earlier study is similar: there is nothing to start from")
+    if request.rungs is None and request.strategy == "autopeft" and len(study.rungs) == 1:
+        note("a third of a training has too few steps to tell anything: no trial stops early")
 
 
 def _opened(url: str) -> "Store | None":

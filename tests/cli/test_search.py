@@ -120,3 +120,14 @@ def test_a_published_configuration_is_trained_as_it_is_told(here):
     plan = json.loads((here / "out" / "plan.json").read_text())
     assert (plan["recipe"]["batch_size"], plan["task"]["max_length"]) == (8, 9)
     assert plan["recipe"]["rank_scaling"] == "inverse_sqrt"
+
+
+def test_that_no_trial_stops_early_or_nothing_is_similar_is_said(here):
+    """Of 24 examples in one epoch a third of a training is less than a step."""
+    save_tiny(here / "model")
+    words = ("--trials", "1", "--finals", "0", "--strategy", "autopeft", "--warm-start", "auto")
+
+    said = searched("search", *words, *STORE).stderr
+
+    assert "no trial stops early" in said
+    assert "no earlier study is similar" in said
