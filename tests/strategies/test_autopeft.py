@@ -53,6 +53,7 @@ class TestGuided(StrategyContract):
         )
 
 
+@pytest.mark.slow
 class TestWithoutASupernet(StrategyContract):
     @pytest.fixture
     def build(self):
