@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.supernet.elastic import Supernet
-from autopeft.supernet.training import autocast
 from autopeft.supernet.trunk import Trunk, lowest_row
 from autopeft.training.batches import Batch
 from autopeft.training.heads.model import TaskModel
-from autopeft.training.loop import DivergedError
+from autopeft.training.loop import DivergedError, autocast
 
 _BATCH = 64
 _FEWEST = 64

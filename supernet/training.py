@@ -16,7 +16,7 @@ from autopeft.supernet.optimizer import Gradients, MaskedAdamW
 from autopeft.supernet.sampling import Draws, Sampling
 from autopeft.supernet.trunk import Trunk, lowest_row
 from autopeft.training.batches import Batch, training_batches
-from autopeft.training.loop import DivergedError, schedule, steps_of
+from autopeft.training.loop import DivergedError, autocast, schedule, steps_of
 from autopeft.trial import Recipe
 
 _CLIP = 1.0
@@ -127,11 +127,6 @@ class Training:
     def _factor(self, step: int) -> float:
         """Return the share of the rates at a step: up over the warm-up, then linearly to zero."""
         return schedule(step, self.steps, self.net.recipe.warmup)
-
-
-def autocast(recipe: Recipe) -> torch.autocast:
-    """Return the precision of a recipe as a context."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16")
 
 
 def _loss(subnet: Subnet, batch: Batch) -> torch.Tensor:

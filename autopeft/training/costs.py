@@ -17,6 +17,7 @@ from autopeft.methods.inject import Injection
 from autopeft.study import Objective
 from autopeft.training.batches import Batch, Examples
 from autopeft.training.heads.model import TaskModel
+from autopeft.training.loop import autocast
 from autopeft.trial import Recipe
 
 _WARMUPS = 2
@@ -67,14 +68,14 @@ def _by_length(part: Examples) -> list[int]:
 def _operations(model: TaskModel, example: Batch, recipe: Recipe) -> int:
     counter = FlopCounterMode(display=False, custom_mapping=_ALSO)
     # The counter follows modules through the graph, so gradients stay enabled.
-    with torch.enable_grad(), _autocast(recipe), counter:
+    with torch.enable_grad(), autocast(recipe), counter:
         model.judge(example)
     return counter.get_total_flops()
 
 
 def _seconds(model: TaskModel, example: Batch, recipe: Recipe) -> float:
     times = []
-    with torch.inference_mode(), _autocast(recipe):
+    with torch.inference_mode(), autocast(recipe):
         for _ in range(_WARMUPS + _REPEATS):
             began = time.perf_counter()
             model.judge(example)
@@ -112,7 +113,7 @@ def _longest(train: Examples, recipe: Recipe) -> Batch:
 
 
 def _loss(model: TaskModel, injection: Injection, batch: Batch, recipe: Recipe) -> Tensor:
-    with _autocast(recipe):
+    with autocast(recipe):
         loss = model.loss(batch)
         added = injection.penalty()
     return loss if added is None else loss + added
@@ -133,10 +134,6 @@ def _storage(tensor: Tensor) -> int:
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def _autocast(recipe: Recipe) -> torch.autocast:
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16")
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:

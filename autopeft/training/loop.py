@@ -63,7 +63,7 @@ def fit(
     for step, rows in enumerate(batches, done + 1):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * schedule(step - 1, whole, recipe.warmup)
-        with _autocast(recipe):
+        with autocast(recipe):
             loss = model.loss(train.batch(rows))
             if penalty and (added := penalty()) is not None:
                 loss = loss + added
@@ -89,7 +89,7 @@ def predict(model: TaskModel, part: Examples, recipe: Recipe) -> tuple[NDArray[n
     model.eval()
     pieces: list[tuple[NDArray[np.int64], NDArray[np.generic]]] = []
     total, weight = 0.0, 0
-    with torch.inference_mode(), _autocast(recipe):
+    with torch.inference_mode(), autocast(recipe):
         for batch in ordered_batches(part, _PREDICTION_BATCH):
             judged = model.judge(batch)
             if not judged.finite:
@@ -163,5 +163,6 @@ def _endless(train: Examples, size: int, rng: np.random.Generator) -> Iterator[N
         yield from training_batches(train, size, rng)
 
 
-def _autocast(recipe: Recipe) -> torch.autocast:
+def autocast(recipe: Recipe) -> torch.autocast:
+    """Return the precision of a recipe as a context."""
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16")

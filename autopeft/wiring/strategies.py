@@ -42,7 +42,7 @@ STRATEGIES: dict[str, Entry] = {
     "gp": Entry(
         module="gp",
         name="GpStrategy",
-        summary="Gaussian processes with constraints (Optuna): Bayesian, in seconds",
+        summary="Gaussian processes (Optuna), over candidates within the budget: in seconds",
     ),
     "saasbo": Entry(
         module="saasbo",

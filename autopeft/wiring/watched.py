@@ -24,9 +24,7 @@ class WatchedInheritance:
     def prepare(self) -> Iterator[float]:
         """Train what is shared, or find it, yielding progress in [0, 1]."""
         began = time.monotonic()
-        for fraction in self._inner.prepare():
-            self._told(fraction)
-            yield fraction
+        yield from _heard(self._inner.prepare(), self._told)
         self._prepared = True
         self.seconds += time.monotonic() - began
 
@@ -61,9 +59,7 @@ class WatchedStructures:
     def prepare(self) -> Iterator[float]:
         """Search for them, or find them, yielding progress in [0, 1]."""
         began = time.monotonic()
-        for fraction in self._inner.prepare():
-            self._told(fraction)
-            yield fraction
+        yield from _heard(self._inner.prepare(), self._told)
         self.seconds += time.monotonic() - began
 
     def chances(self) -> tuple[tuple[float, ...], ...]:
@@ -73,3 +69,9 @@ class WatchedStructures:
     def found(self) -> tuple[Configuration, ...]:
         """Return the structures that the search ended with, the best first."""
         return self._inner.found()
+
+
+def _heard(progress: Iterator[float], told: Callable[[float], None]) -> Iterator[float]:
+    for fraction in progress:
+        told(fraction)
+        yield fraction
