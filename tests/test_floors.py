@@ -14,15 +14,19 @@ FLOORS: tuple[tuple[set[str], ...], ...] = (
         {"errors", "records", "files", "process"}
         | {"backbone", "budget", "architectures", "search_spaces"},
     ),
-    ({"study", "trial", "answer", "plan", "ports"},),
-    ({"search", "selection", "report", "halving", "objectives", "ranking", "clock"},),
+    ({"study", "trial", "answer", "plan", "ports"}, {"service"}),
+    (
+        {"search", "selection", "report", "halving", "objectives", "ranking", "clock"},
+        {"resources"},
+    ),
     ({"kernels"},),
     ({"methods"}, {"tasks"}),
     ({"training"},),
     ({"supernet"},),
     ({"strategies"}, {"evaluators"}, {"executors"}, {"storage"}),
     ({"settings"}, {"wiring"}),
-    ({"cli", "__main__"}, {"api"}),
+    ({"api"}, {"worker"}, {"client"}),
+    ({"cli", "__main__"},),
 )
 PLACES = {
     name: (floor, room)
@@ -43,6 +47,12 @@ HOMES = {
     "typer": {"cli"},
     "rich": {"cli"},
     "fastapi": {"api"},
+    "starlette": {"api"},
+    "sse_starlette": {"api"},
+    "prometheus_client": {"api"},
+    "uvicorn": {"api"},
+    "httpx": {"client"},
+    "structlog": {"api", "worker"},
 }
 ELSEWHERE = {("autopeft.wiring.request", "torch"), ("autopeft.cli.inspect", "torch")}
 """Single modules that may import a library inside of functions, where it is not at home."""

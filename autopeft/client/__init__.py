@@ -1,0 +1,1 @@
+"""Talks to a service from Python: the same requests and answers, typed."""

@@ -1,0 +1,174 @@
+"""What the service answers with."""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autopeft.resources.requests import EstimateRequest, SearchRequest, TrainRequest
+from autopeft.service.dataset import DatasetState
+from autopeft.service.event import EventKind, Level
+from autopeft.service.job import JobState
+
+Item = TypeVar("Item")
+TrialState = Literal[
+    "waiting", "running", "paused", "pruned", "preempted", "oom", "failed", "complete"
+]
+
+
+class Answered(BaseModel):
+    """An answer: read leniently, so that an older client understands a newer service."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Problem(Answered):
+    """What was wrong, as RFC 9457 has it; ``remedy`` says what to do."""
+
+    type: str = Field(description="A link to what the code means.")
+    title: str
+    status: int
+    detail: str
+    code: str
+    param: str | None = Field(
+        default=None, description="The field to look at, such as data.dataset."
+    )
+    remedy: str | None = None
+    request_id: str | None = None
+
+
+class ProgressResource(Answered):
+    """How far a job is."""
+
+    phase: str
+    share: float = Field(description="Of the phase, in [0, 1].")
+    trials: int
+    of: int
+    best: float | None
+    seconds: float = Field(description="Spent so far, over all runs.")
+    remaining: float | None = Field(description="Seconds still to come, where that is known.")
+
+
+class TroubleResource(Answered):
+    """Why a job failed."""
+
+    code: str
+    detail: str
+    param: str
+
+
+class JobResource(Answered):
+    """What all jobs have in common."""
+
+    id: str
+    object: str
+    state: JobState
+    created: datetime
+    started: datetime | None
+    ended: datetime | None
+    metadata: dict[str, str]
+    priority: int
+    progress: ProgressResource
+    trouble: TroubleResource | None
+    attempts: int
+    events: int = Field(description="The number of the last event.")
+
+
+class SearchResource(JobResource):
+    """A search."""
+
+    object: Literal["search"] = "search"
+    request: SearchRequest
+    study: str | None
+    answer: dict[str, Any] | None = Field(description="What was found: sentence, verdict, scores.")
+    plan: str | None = Field(description="Where the plan is, once there is one.")
+
+
+class EstimateResource(JobResource):
+    """What a search would cost."""
+
+    object: Literal["estimate"] = "estimate"
+    request: EstimateRequest
+    result: dict[str, Any] | None
+
+
+class TrainingResource(JobResource):
+    """The training of a plan."""
+
+    object: Literal["training"] = "training"
+    search: str
+    request: TrainRequest
+    result: dict[str, Any] | None
+
+
+class TrialResource(Answered):
+    """One configuration and recipe, measured in a search."""
+
+    number: int
+    state: TrialState
+    purpose: Literal["baseline", "search", "final"]
+    label: str
+    of: int | None
+    score: float | None
+    parameters: int | None
+    share: float | None = Field(description="Of the training that the score has seen.")
+    seconds: float | None
+    inherited: float | None
+    attempts: int
+    failure: str
+    front: bool = Field(description="Whether no other trial beats it in all objectives.")
+
+
+class TrialDetail(TrialResource):
+    """A trial with its table of sizes and its recipe."""
+
+    slots: list[str] = Field(description="The columns: method@site.")
+    sizes: list[list[int]] = Field(description="Blocks by slots; 0 means absent.")
+    recipe: dict[str, Any]
+    rungs: list[dict[str, Any]]
+    measurement: dict[str, Any] | None
+
+
+class EventResource(Answered):
+    """Something that happened to a job."""
+
+    id: int
+    object: Literal["event"] = "event"
+    at: datetime
+    kind: EventKind
+    level: Level
+    message: str
+    data: dict[str, Any]
+
+
+class DatasetResource(Answered):
+    """Data that was uploaded."""
+
+    id: str
+    object: Literal["dataset"] = "dataset"
+    name: str
+    state: DatasetState
+    bytes: int
+    sha256: str
+    created: datetime
+    found: dict[str, Any] | None = Field(description="Rows, columns, task, labels.")
+    trouble: TroubleResource | None
+
+
+class ArtifactResource(Answered):
+    """A file that a job has made."""
+
+    name: str
+    media_type: str
+    bytes: int
+    sha256: str
+    created: datetime
+
+
+class Listed(Answered, Generic[Item]):
+    """A page of a list: ask again with ``after`` the last id while ``has_more``."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    has_more: bool
+    next: str | None = Field(default=None, description="What to give as `after` for the next page.")

@@ -1,0 +1,1 @@
+"""What a team shares: jobs and their history, data sets, keys; and what keeps them."""
