@@ -1,3 +1,32 @@
-"""Search for the best parameter-efficient fine-tuning configuration under a hard budget."""
+"""Search for the best parameter-efficient fine-tuning configuration under a hard budget.
+
+What people's own code asks for lies here, and is loaded with torch when it is first named:
+
+    model = autopeft.apply("plan.json", model)      # methods inside, everything else frozen
+    autopeft.save(model, "adapter")                 # adapter.safetensors and plan.json
+    model = autopeft.load(model, "adapter")
+"""
+
+from typing import Any
 
 __version__ = "0.1.0.dev0"
+
+_LATER = {
+    "apply": "applying",
+    "remove": "applying",
+    "parameter_groups": "applying",
+    "choose_by": "applying",
+    "FollowPlan": "following",
+    "model_for": "heads",
+    "load": "keeping",
+    "save": "keeping",
+    "read_plan": "reading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'autopeft' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"autopeft.production.{_LATER[name]}"), name)

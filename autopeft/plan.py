@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from autopeft.answer import Interval
 from autopeft.backbone import Backbone
 from autopeft.errors import PlanError
-from autopeft.records import from_json, to_json
+from autopeft.records import digest, from_json, to_json
 from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration, Slot
@@ -20,6 +20,8 @@ from autopeft.trial import Recipe
 VERSION = 1
 NAMED = "named configuration"
 """The strategy of a plan that comes from no study, but from a published configuration."""
+_LATER: Mapping[str, Any] = {"exported": None}
+"""Fields that came after the digest, and the value at which it leaves them out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +55,41 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How far two models are from each other in what they give for the same ``examples``.
+
+    ``largest`` and ``mean`` are absolute differences of their scores (hidden states where a model
+    has no head), ``scale`` is the mean absolute score that they are to be seen against, and
+    ``same`` the share of rows whose highest score is at the same place.
+    """
+
+    largest: float
+    mean: float
+    scale: float
+    same: float
+    examples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """In which form trained weights lie beside this copy of a plan, and what that form has cost.
+
+    ``plan`` is the digest of the plan that this is a copy of.
+    """
+
+    plan: str
+    format: Literal["peft", "merged"]
+    drift: Drift
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A configuration with its backbone, task, recipe and expected score.
 
     ``slots`` name the columns of ``configuration``; its rows are the backbone's blocks.
     ``scaffold_parameters`` are trained beside ``parameters`` and fall away when training ends. They
     and ``expected`` are None where nothing was measured: the configuration is a published one.
+    ``exported`` is None but in the copy that lies beside weights in another form than our own.
     """
 
     version: int
@@ -74,9 +105,26 @@ class Plan:
     scaffold_parameters: int | None = None
     expected: Expected | None
     provenance: Provenance
+    exported: Exported | None = None
+
+    @property
+    def digest(self) -> str:
+        """Name all that the plan says, as 64 hexadecimal digits.
+
+        It is that of the canonical document: without itself, with the numbers as we write them,
+        and without what is left at the default and came after version 1 was published.
+        """
+        document = self._document()
+        for name, usual in _LATER.items():
+            if document[name] == usual:
+                del document[name]
+        return digest(document)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as the document that ``plan.schema.json`` describes."""
+        return self._document() | {"digest": self.digest}
+
+    def _document(self) -> dict[str, Any]:
         document = to_json(self)
         document["configuration"] = document["configuration"]["sizes"]
         return document
@@ -86,9 +134,9 @@ class Plan:
         """Read a plan.
 
         Raises:
-            PlanError: The document breaks the schema, is of a newer version, or its table does
-                not have the shape or the number of parameters that it states, or needs a method
-                that is not installed.
+            PlanError: The document breaks the schema, is of a newer version, was edited after its
+                digest was written, or its table does not have the shape or the number of
+                parameters that it states, or needs a method that is not installed.
         """
         from jsonschema import Draft202012Validator
 
@@ -102,6 +150,9 @@ class Plan:
         if errors:
             where = "/".join(str(part) for part in errors[0].absolute_path) or "the document"
             raise PlanError(f"this is no plan: at {where}: {errors[0].message}")
+        # plans of before there were digests have none, and stay readable
+        document = dict(document)
+        stated = document.pop("digest", None)
         try:
             plan = from_json(
                 cls, document | {"configuration": {"sizes": document["configuration"]}}
@@ -109,6 +160,12 @@ class Plan:
         except ValueError as error:
             raise PlanError(f"this is no plan: {error}") from None
         _check_table(plan)
+        if stated not in {None, plan.digest}:
+            raise PlanError(
+                f"the plan was edited after it was written: its digest is {stated[:12]}, and what "
+                f"it says has {plan.digest[:12]}; export it again, or, where the change is meant, "
+                "delete the line of its digest"
+            )
         return plan
 
 
@@ -135,7 +192,24 @@ def _check_table(plan: Plan) -> None:
             f"the plan states {plan.parameters:,} parameters, but its table trains {counted:,}: "
             "it was edited by hand; export it again"
         )
+    _check_budget(plan)
     _check_recipe(plan)
+
+
+def _check_budget(plan: Plan) -> None:
+    if plan.parameters <= plan.provenance.ceiling:
+        return
+    cells = [
+        (slot.parameters(size), f"{slot.name} of size {size} in block {block}")
+        for block, row in enumerate(plan.configuration.sizes)
+        for slot, size in zip(plan.slots, row, strict=True)
+    ]
+    cost, cell = max(cells)
+    raise PlanError(
+        f"the plan trains {plan.parameters:,} parameters, and its budget "
+        f"{plan.provenance.budget!r} allows {plan.provenance.ceiling:,}: it was edited by hand "
+        f"(its largest cell is {cell}, {cost:,} parameters); make it smaller, or export it again"
+    )
 
 
 def _check_slots(plan: Plan) -> None:

@@ -133,8 +133,8 @@ class Store(Protocol):
     def finish(self, study_id: str, trial: Trial) -> None:
         """Remember a trial that has ended; doing it again with an equal trial changes nothing."""
 
-    def trials(self, study_id: str) -> tuple[Trial, ...]:
-        """List all trials of a study by number."""
+    def trials(self, study_id: str, *, predictions: bool = True) -> tuple[Trial, ...]:
+        """List all trials of a study by number; without predictions they are not even read."""
 
     def save_answer(self, study_id: str, answer: Answer, plan: Plan) -> None:
         """Remember what a study has found; a later answer replaces an earlier one."""

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Self
 
@@ -15,6 +15,7 @@ from autopeft.selection import finals
 from autopeft.study import Limits, Study
 from autopeft.trial import Fidelity, Proposal, Purpose, Trial
 
+Awaited = Callable[[Callable[[], None]], AbstractContextManager[object]]
 MOST_ATTEMPTS = 3
 _ORDERLY = (KeyboardInterrupt, GeneratorExit, AutopeftError)
 
@@ -28,15 +29,23 @@ def search(
     executor: Executor,
     store: Store,
     clock: Callable[[], float] = time.monotonic,
+    awaited: Awaited = nullcontext,
 ) -> Iterator[Trial]:
     """Run a study, or go on with it, yielding every trial whenever it has changed.
 
     What an earlier run has measured is told to the strategy and not measured again; what it had
     begun is begun anew. A trial pauses at each of the study's rungs; whether it goes on is decided
     before a new one is asked for. At the end the finalists are trained with fresh seeds.
+
+    ``awaited`` is what the strategy may have to wait for before it proposes, such as a supernet. It
+    is given what says that the search is alive, to be called now and again while that takes long.
     """
     clocked = Clock(limits, clock)
-    with store.lease(study.id) as lease, _Running(study, store) as running:
+    with (
+        store.lease(study.id) as lease,
+        awaited(lease.renew),
+        _Running(study, store) as running,
+    ):
         for trial in running.known:
             strategy.tell(trial)
         for trial in _given_up(running.known):

@@ -101,10 +101,10 @@ class Study:
     what strategies and early stopping go by; the first one is always the score. ``rungs`` are the
     shares of the recipe at which a trial is measured, the last of them 1: it pauses at each, and
     goes on if it is among the best. ``options`` are the strategy's own. ``earlier`` are the
-    studies whose best configurations are tried first. ``owner`` is whose it is where a service has
-    several users: equal searches of two users are two studies, so that none sees the other's.
-    ``finals`` is how many fresh seeds each finalist is trained with; like ``where`` it is no part
-    of what a study is, and may change when a study goes on.
+    studies whose best configurations are tried first, see ``first_tried``. ``owner`` is whose it is
+    where a service has several users: equal searches of two users are two studies, so that none
+    sees the other's. ``finals`` is how many fresh seeds each finalist is trained with; like
+    ``where`` it is no part of what a study is, and may change when a study goes on.
     """
 
     task: Task
@@ -140,6 +140,20 @@ class Study:
             if document[name] == usual:
                 del document[name]
         return digest(document)[:12]
+
+
+def first_tried(earlier: str) -> tuple[str, tuple[int, ...] | None]:
+    """Read what a study begins with: the id of another, and the numbers of its trials.
+
+    They are those that were the best when the study began, so that it goes on with them whatever
+    the other has measured since. Studies of earlier versions name none: None.
+
+    Example:
+        >>> first_tried("3fa9c1d2e47b:17.4"), first_tried("3fa9c1d2e47b")
+        (('3fa9c1d2e47b', (17, 4)), ('3fa9c1d2e47b', None))
+    """
+    study, colon, numbers = earlier.partition(":")
+    return study, tuple(map(int, numbers.split(".") if numbers else ())) if colon else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

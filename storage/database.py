@@ -9,20 +9,31 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from autopeft.errors import StoreError
 from autopeft.storage.addresses import make_folder, parse_address
 from autopeft.storage.schema import REVISION, revision, upgrade
 
+_BUSY = (
+    "is locked by another process that does not let go: stop that one, then run the same command "
+    "again"
+)
+_FULL = (
+    "could not be written because the disk is full: free some space, then run the same command "
+    "again; what was finished before is kept"
+)
+# By the start of what SQLite calls the error, or of PostgreSQL's code of it.
 _SENTENCES = {
-    "SQLITE_BUSY": "is locked by another process that does not let go: stop that one, then run "
-    "the same command again",
-    "SQLITE_FULL": "could not be written because the disk is full: free some space, then run the "
-    "same command again; what was finished before is kept",
+    "SQLITE_BUSY": _BUSY,
+    "55P03": _BUSY,
+    "SQLITE_FULL": _FULL,
+    "53100": _FULL,
     "SQLITE_IOERR": "could not be read or written on its disk: see that the disk has room and "
     "works, then run the same command again; what was finished before is kept",
     "SQLITE_READONLY": "may only be read: allow writing to the file and its folder, or use "
     "another --store",
+    "25006": "may only be read: use the address of the server that is written to",
     "SQLITE_CANTOPEN": "cannot be opened: it must be a file, in a folder that may be written; "
     "use another --store",
     "SQLITE_NOTADB": "is no SQLite database: use another --store",
@@ -30,18 +41,32 @@ _SENTENCES = {
 }
 
 
+# A connection to a server that has gone away is noticed, and not waited for without end; what a
+# machine that is gone has left unfinished is undone.
+_SERVER = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=30000",
+}
+
+
 class Database:
     """A database whose schema is up to date. ``name`` is its address without the password.
+
+    What a ``durable`` one has written is on the disk, also after a power cut.
 
     Raises:
         StoreError: It cannot be opened, now or in any transaction later.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, durable: bool = False) -> None:
         url = parse_address(address)
         make_folder(url)
         self.name = url.database if url.get_backend_name() == "sqlite" else str(url)
-        self._engine = _engine(url)
+        self._engine = _engine(url, durable=durable)
         with self.reading() as connection:
             found = revision(connection)
         if found != REVISION:
@@ -71,10 +96,14 @@ class Database:
             yield
         except DBAPIError as error:
             raise StoreError(f"the store {self.name} {_sentence(error.orig)}") from error
+        except PoolTimeout as error:
+            raise StoreError(
+                f"the store {self.name} has more to do than it can: try again in a moment"
+            ) from error
 
 
 def _sentence(error: Any) -> str:
-    code = getattr(error, "sqlite_errorname", None) or ""
+    code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or ""
     for name, sentence in _SENTENCES.items():
         if code.startswith(name):
             return sentence
@@ -82,18 +111,26 @@ def _sentence(error: Any) -> str:
     return f"cannot be used ({reason}): see that its address is right and that its server runs"
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, *, durable: bool) -> Engine:
     try:
-        engine = create_engine(url)
+        engine = create_engine(url, **_options(url))
     except ModuleNotFoundError as error:
         raise StoreError(
             f"the store {url} needs the package {error.name!r}: pip install 'psycopg[binary]', "
             "or use a file that ends in .db"
         ) from error
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", _prepare_sqlite_durably if durable else _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _options(url: URL) -> dict[str, Any]:
+    pool = {"pool_size": 5, "max_overflow": 35}
+    if url.get_backend_name() == "sqlite":
+        return pool
+    chosen = {name: value for name, value in _SERVER.items() if name not in url.query}
+    return {**pool, "pool_pre_ping": True, "connect_args": chosen}
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -101,6 +138,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # In WAL mode a killed process loses nothing; a power cut may lose the last trials, no more.
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _prepare_sqlite_durably(connection: sqlite3.Connection, record: Any) -> None:
+    _prepare_sqlite(connection, record)
+    connection.execute("PRAGMA synchronous=FULL")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

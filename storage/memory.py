@@ -95,10 +95,11 @@ class MemoryStore:
                 raise ended_otherwise(study_id, known)
             self._of(study_id).trials[trial.number] = trial
 
-    def trials(self, study_id: str) -> tuple[Trial, ...]:
-        """List all trials of a study by number."""
+    def trials(self, study_id: str, *, predictions: bool = True) -> tuple[Trial, ...]:
+        """List all trials of a study by number; without predictions they have none."""
         with self._lock:
-            return tuple(self._of(study_id).trials)
+            known = tuple(self._of(study_id).trials)
+        return known if predictions else tuple(map(_bare, known))
 
     def save_answer(self, study_id: str, answer: Answer, plan: Plan) -> None:
         """Remember what a study has found; a later answer replaces an earlier one."""
@@ -143,3 +144,8 @@ class MemoryStore:
         if not 0 <= number < len(trials):
             raise unknown_trial(study_id, number)
         return trials[number]
+
+
+def _bare(trial: Trial) -> Trial:
+    measured = trial.measurement
+    return replace(trial, measurement=measured and replace(measured, predictions=b""))

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, func, inspect, select, text
 
 from autopeft.errors import StoreError
+from autopeft.storage.service import tables as _of_the_service  # noqa: F401 - are in metadata
 from autopeft.storage.tables import metadata
 
 if TYPE_CHECKING:  # Alembic takes 0.2 s to import, and a store that is up to date needs none of it
     from alembic.config import Config
 
-REVISION = "0001"
+REVISION = "0002"
 """The last revision in ``migrations/versions``, to which ``tables`` belongs."""
 
 _VERSION_TABLE = "alembic_version"

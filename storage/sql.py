@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from autopeft.answer import Answer
@@ -24,6 +24,8 @@ from autopeft.study import Study
 from autopeft.trial import Proposal, Trial
 
 _TICK = timedelta(microseconds=1)
+_READ = (trials.c.number, trials.c.proposal, trials.c.outcome)
+_NO_PREDICTIONS = literal(b"").label("predictions")
 
 
 class SqlStore:
@@ -131,12 +133,13 @@ class SqlStore:
             elif rows.outcome_columns(known) != rows.outcome_columns(trial):
                 raise ended_otherwise(study_id, known)
 
-    def trials(self, study_id: str) -> tuple[Trial, ...]:
-        """List all trials of a study by number."""
+    def trials(self, study_id: str, *, predictions: bool = True) -> tuple[Trial, ...]:
+        """List all trials of a study by number; without predictions they are not even read."""
+        columns = select(trials) if predictions else select(*_READ, _NO_PREDICTIONS)
         with self._database.reading() as connection:
             _must_know(connection, study_id)
             found = connection.execute(
-                select(trials).where(trials.c.study_id == study_id).order_by(trials.c.number)
+                columns.where(trials.c.study_id == study_id).order_by(trials.c.number)
             ).all()
         return tuple(rows.trial_of(row) for row in found)
 

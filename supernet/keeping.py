@@ -4,9 +4,10 @@
                                progress.safetensors    these and the optimiser's state, until then
                                problem.txt             why it cannot be trained, where that is so
                                scores.jsonl            what configurations scored with it
+                               lock                    held by the process that trains it
 
 A file says which supernet it belongs to and has a digest of its content. One that does not fit is
-refused: it is never used in silence.
+refused: it is never used in silence. A line of scores that is not what was written is left out.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -36,9 +38,10 @@ FORMAT = "autopeft-supernet/2"
 """Changes whenever the same study would train other weights."""
 
 _WEIGHTS, _PROGRESS = "weights.safetensors", "progress.safetensors"
-_PROBLEM, _SCORES = "problem.txt", "scores.jsonl"
+_PROBLEM, _SCORES, _LOCK = "problem.txt", "scores.jsonl", "lock"
 _PARTS = ("first", "second", "steps")
 _SECONDS = 60.0
+_LOOKED = 0.5  # seconds between two looks whether another process has finished
 
 
 def digest_of(study: Study, schedule: Schedule) -> str:
@@ -83,35 +86,79 @@ class Shelf:
         """Load the weights, or train them from where a training was stopped; yield progress.
 
         The state is saved about every ``every`` seconds: a training that was killed goes on from
-        there, and ends with the weights that it would have had.
+        there, and ends with the weights that it would have had. While another process trains the
+        same supernet its progress is yielded; what it has finished is used, and what it left when
+        it was killed is gone on with.
 
         Raises:
             DivergedError: The training stopped at a loss that is no number, now or earlier.
             StoreError: A file is damaged, or of another supernet.
         """
-        if self.problem:
-            raise DivergedError(self.problem)
-        weights, progress = self.folder / _WEIGHTS, self.folder / _PROGRESS
-        if weights.exists():
-            net.load(self._read(weights)[0])
-            yield 1.0
-            return
-        self._make()
+        self._must_be_possible()
+        if not self._weights.exists():
+            self._make()
+            lock = FileLock(self.folder / _LOCK, timeout=0, thread_local=False)
+            yield from self._waiting(lock)
+            try:
+                self._must_be_possible()
+                if not self._weights.exists():
+                    yield from self._train(net, schedule, every)
+                    return
+            finally:
+                lock.release()
+        net.load(self._read(self._weights)[0])
+        yield 1.0
+
+    def _waiting(self, lock: FileLock) -> Iterator[float]:
+        """Take the lock, yielding how far another process is for as long as that one has it."""
+        while True:
+            try:
+                lock.acquire()
+            except Timeout:
+                yield self._reached()
+                time.sleep(_LOOKED)
+            except OSError as error:
+                raise self._closed(error) from None
+            else:
+                return
+
+    def _reached(self) -> float:
+        """Return how far the training is whose state is on disk."""
+        try:
+            with safe_open(self._progress, "pt") as stored:
+                told = stored.metadata() or {}
+            return int(told["step"]) / int(told["steps"])
+        except (OSError, SafetensorError, KeyError, ValueError):
+            return 0.0
+
+    def _train(self, net: Supernet, schedule: Schedule, every: float) -> Iterator[float]:
         training = Training(net, schedule)
-        if progress.exists():
-            _restore(training, *self._read(progress))
+        if self._progress.exists():
+            _restore(training, *self._read(self._progress))
         saved = time.monotonic()
         try:
             for step in training.run():
                 yield step / training.steps
                 if time.monotonic() - saved >= every:
-                    self._write(progress, _state(training), step)
+                    self._write(self._progress, _state(training), step, training.steps)
                     saved = time.monotonic()
         except DivergedError as error:
             self.note_problem(str(error))
             raise
-        self._write(weights, net.tensors, training.steps)
-        progress.unlink(missing_ok=True)
+        self._write(self._weights, net.tensors, training.steps, training.steps)
+        self._progress.unlink(missing_ok=True)
+
+    def _must_be_possible(self) -> None:
+        if self.problem:
+            raise DivergedError(self.problem)
+
+    @property
+    def _weights(self) -> Path:
+        return self.folder / _WEIGHTS
+
+    @property
+    def _progress(self) -> Path:
+        return self.folder / _PROGRESS
 
     def note_problem(self, problem: str) -> None:
         """Write down why there are no scores, so that it is not tried again."""
@@ -122,20 +169,27 @@ class Shelf:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"cannot write into the cache folder {self.folder}: {error.strerror or error}; "
-                "name another one with AUTOPEFT_CACHE"
-            ) from None
+            raise self._closed(error) from None
+
+    def _closed(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"cannot write into the cache folder {self.folder}: {error.strerror or error}; "
+            "name another one with AUTOPEFT_CACHE"
+        )
 
     def remembered(self) -> dict[str, float]:
-        """Return the scores that were given before, by the configuration's key."""
+        """Return the scores that were given before, by the configuration's key.
+
+        Left out is a line that was cut off when its writer was killed, that was changed since, or
+        that belongs to another supernet: its configuration is scored once more.
+        """
         file = self.folder / _SCORES
         found: dict[str, float] = {}
         for line in file.read_text("utf-8", "replace").splitlines() if file.exists() else ():
-            # a line that was cut off when its writer was killed, or written by somebody else
             with suppress(ValueError, TypeError):
-                key, score = json.loads(line)
-                found[str(key)] = float(score)
+                key, score, seal = json.loads(line)
+                if seal == self._seal(key, score):
+                    found[str(key)] = float(score)
         return found
 
     def remember(self, key: str, score: float) -> None:
@@ -144,12 +198,15 @@ class Shelf:
         A full disk is no reason to stop: the score will be computed once more.
         """
         with suppress(OSError), (self.folder / _SCORES).open("a", encoding="utf-8") as stream:
-            stream.write(f"\n{json.dumps([key, score])}\n")
+            stream.write(f"\n{json.dumps([key, score, self._seal(key, score)])}\n")
 
-    def _write(self, file: Path, tensors: Mapping[str, Tensor], step: int) -> None:
+    def _seal(self, key: str, score: float) -> str:
+        return digest([self._name, key, repr(float(score))])[:16]
+
+    def _write(self, file: Path, tensors: Mapping[str, Tensor], step: int, steps: int) -> None:
         plain = {name: value.contiguous() for name, value in tensors.items()}
-        told = {"supernet": self._name, "step": str(step), "content": _content(plain)}
-        write_bytes(file, save(plain, {"format": FORMAT, **told}))
+        told = {"supernet": self._name, "step": str(step), "steps": str(steps)}
+        write_bytes(file, save(plain, {"format": FORMAT, **told, "content": _content(plain)}))
 
     def _read(self, file: Path) -> tuple[dict[str, Tensor], int]:
         again = f"delete the folder {file.parent}, and it is trained again"

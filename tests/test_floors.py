@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[set[str], ...], ...] = (
     ({"kernels"},),
     ({"methods"}, {"tasks"}),
     ({"training"},),
-    ({"supernet"},),
+    ({"supernet"}, {"production"}),
     ({"strategies"}, {"evaluators"}, {"executors"}, {"storage"}),
     ({"settings"}, {"wiring"}),
     ({"api"}, {"worker"}, {"client"}),
@@ -35,8 +35,8 @@ PLACES = {
     for name in names
 }
 HOMES = {
-    "torch": {"kernels", "methods", "training", "supernet", "evaluators"},
-    "peft": {"methods"},
+    "torch": {"kernels", "methods", "training", "supernet", "production", "evaluators"},
+    "peft": {"methods", "production"},
     "PIL": {"tasks", "training"},
     "ray": {"executors"},
     "optuna": {"strategies"},
@@ -129,7 +129,8 @@ def broken(module: str, code: str) -> list[str]:
 def test_a_module_belongs_to_a_room_and_imports_from_below_only(module):
     code = FILES[module].read_text("utf-8")
     if module == "autopeft":
-        assert list(imports(code, module)) == []
+        known = {"typing.Any", "importlib.import_module"}  # and its names come from production
+        assert {name for name, _ in imports(code, module)} <= known
         return
     assert room(module) in PLACES, f"{module} belongs to no room: add it to FLOORS or move it"
 

@@ -315,13 +315,16 @@ class TestTrust:
 
 
 def test_options_and_earlier_studies_are_told():
-    study = replace(STUDY, options={"walk": "8", "batch": "4"}, earlier=("abc", "def"))
+    study = replace(STUDY, options={"walk": "8", "batch": "4"}, earlier=("abc:7.2", "def:3", "aaa:", "old"))
     asked = {
         row[0]: row[1] for row in rows(report(study, TRIALS, ANSWER, a_plan()), "What was asked")
     }
 
     assert asked["strategy"] == "random, seed 0, options walk=8, batch=4"
-    assert asked["first points"] == "from the earlier studies abc, def"
+    assert asked["first points"] == (
+        "from trials 7, 2 of the earlier study abc, trial 3 of the earlier study def, the earlier "
+        "study aaa (nothing of it fits), the earlier study old"
+    )
 
 
 def test_the_cost_is_told_part_by_part():

@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from autopeft import __version__, process
-from autopeft.cli import backbone, imports, inspect, methods, plans, search, spaces, strategies
+from autopeft.cli import (
+    backbone,
+    imports,
+    inspect,
+    jobs,
+    keys,
+    methods,
+    plans,
+    search,
+    serve,
+    spaces,
+    strategies,
+    submit,
+)
 from autopeft.errors import AutopeftError
 
 app = typer.Typer(
@@ -30,6 +43,17 @@ app.command("export")(plans.export)
 app.command("train")(plans.train)
 app.command("schema")(plans.schema)
 app.command("backbone")(backbone.backbone)
+app.command("serve")(serve.serve)
+app.command("worker")(serve.worker)
+app.add_typer(keys.app, name="keys")
+app.command("submit")(submit.submit)
+app.command("status")(jobs.status)
+app.command("logs")(jobs.logs)
+app.command("cancel")(jobs.cancel)
+app.command("pause")(jobs.pause)
+app.command("resume")(jobs.resume)
+app.command("extend")(jobs.extend)
+app.command("fetch")(jobs.fetch)
 app.command("doctor")(inspect.doctor)
 
 

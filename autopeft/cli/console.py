@@ -22,6 +22,7 @@ INTERRUPTED = 130
 """The exit code of a program that Ctrl-C has ended."""
 _WIDEST = 58
 _TOLD = 0.1  # of what is prepared, between two lines
+_FIRST_SCORED, _SCORED = 10, {"1", "2", "5"}  # lines after 10, 20, 50, 100 ... scores
 
 
 def show_json(document: Any) -> None:
@@ -126,6 +127,15 @@ class SearchProgress:
         elif fraction - self._prepared >= _TOLD and not self._live:
             self._prepared = fraction
             self._say(f"preparing the {what}: {percent(fraction)}")
+
+    def scoring(self, count: int, what: str) -> None:
+        """Show how many configurations were scored so far with what was prepared."""
+        key, text = f"scores by the {what}", f"scored {count:,} configurations with the {what}"
+        if key not in self._tasks:
+            self._tasks[key] = self._bars.add_task(text, total=None)
+        self._bars.update(self._tasks[key], description=text)
+        if not self._live and count >= _FIRST_SCORED and str(count).rstrip("0") in _SCORED:
+            self._say(text)
 
     def saw(self, trial: Trial) -> None:
         """Show that a trial has changed."""

@@ -1,9 +1,6 @@
 """The command that shows what can be searched: the methods, where they sit and what they do."""
 
-import ast
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,6 +10,9 @@ from autopeft.errors import OptionError
 from autopeft.search_spaces.catalog import METHODS, PLUGINS
 from autopeft.search_spaces.catalog.opaque import REFUSED
 from autopeft.search_spaces.method import LINEARS, NORMS, Method
+from autopeft.wiring.described import method_description as description
+from autopeft.wiring.described import method_document as document
+from autopeft.wiring.described import source_of
 
 NameArgument = Annotated[
     str | None, typer.Argument(metavar="NAME", help="One method, to be shown whole.")
@@ -43,13 +43,6 @@ def methods(name: NameArgument = None, as_json: opt.JsonOption = False) -> None:
     show_table("known and not offered", ("method", "why"), REFUSED.items())
 
 
-def source_of(method: Method) -> str:
-    """Tell where a method comes from: autopeft itself, the peft library or a plug-in."""
-    if method.name in PLUGINS.packages:
-        return f"plug-in {PLUGINS.packages[method.name]}"
-    return "peft" if method.family == "opaque" else "native"
-
-
 def row(method: Method) -> tuple[str, ...]:
     """Return what the table says of a method, under `COLUMNS`."""
     return (
@@ -62,51 +55,6 @@ def row(method: Method) -> tuple[str, ...]:
         _mark(method.packs),
         method.peft or "-",
     )
-
-
-def document(method: Method) -> dict[str, Any]:
-    """Return all that is known of a method as JSON."""
-    return {
-        "name": method.name,
-        "summary": method.summary,
-        "paper": method.paper,
-        "family": method.family,
-        "comes_from": source_of(method),
-        "sites": list(method.places),
-        "size": method.size,
-        "identity_at_initialisation": method.identity,
-        "scale": method.scale,
-        "learning_rate": {
-            "low": method.rates.low,
-            "default": method.rates.default,
-            "high": method.rates.high,
-        },
-        "slice": method.elastic,
-        "merges": method.merges,
-        "merge": method.merge,
-        "pack": method.packs,
-        "peft": method.peft or None,
-        "takes": sorted(method.takes),
-        "adds": sorted(method.adds),
-        "description": description(method),
-    }
-
-
-def description(method: Method) -> str:
-    """Return what the method's own source says: equation, shapes, count, merge.
-
-    That is the docstring of its module, and of its function where a module holds several methods.
-    The source is read, not run: nothing large is loaded.
-    """
-    module, _, function = method.attach.partition(":")
-    found = find_spec(module)
-    if found is None or found.origin is None:
-        return ""
-    tree = ast.parse(Path(found.origin).read_text("utf-8"))
-    alone = sum(m.attach.partition(":")[0] == module for m in METHODS.values()) == 1
-    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function]
-    shown: list[ast.Module | ast.FunctionDef] = [tree] if alone else [tree, *functions]
-    return "\n\n".join(ast.get_docstring(node) or "" for node in shown)
 
 
 def _find(name: str) -> Method:

@@ -112,6 +112,12 @@ TrialsOption = Annotated[
 FinalsOption = Annotated[
     int | None, typer.Option("--finals", help="Fresh seeds for each finalist. [default: 3]")
 ]
+MoreTrialsOption = Annotated[
+    int | None, typer.Option("--trials", help="How many in all, finals apart.")
+]
+MoreFinalsOption = Annotated[
+    int | None, typer.Option("--finals", help="Fresh seeds for each finalist.")
+]
 TimeOption = Annotated[
     str | None, typer.Option("--time", help="Stop in time for this: 90s, 30m, 1h30m.")
 ]
@@ -155,11 +161,23 @@ StoreOption = Annotated[
 OutOption = Annotated[str | None, typer.Option("--out", help="The directory for results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+UrlOption = Annotated[
+    str | None,
+    typer.Option("--url", help="Of the service. [default: AUTOPEFT_URL, else this machine's]"),
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--key", help="An API key; others see it in the list of processes, so rather "
+                 "AUTOPEFT_KEY."),
+]  # fmt: skip
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s?)?")
+_LENGTHS = (86_400, 3_600, 60, 1)  # of a day, an hour, a minute, a second
 
 
 def seconds_of(text: str | None) -> float | None:
-    """Read a duration such as ``90s``, ``30m`` or ``1h30m``.
+    """Read a duration such as ``90s``, ``30m``, ``1h30m`` or ``90d``.
 
     Raises:
         OptionError: It is no duration above zero.
@@ -167,8 +185,8 @@ def seconds_of(text: str | None) -> float | None:
     if text is None:
         return None
     match = _DURATION.fullmatch(text.strip())
-    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    if (total := hours * 3600 + minutes * 60 + seconds) <= 0:
+    parts = map(float, match.groups("0")) if match else (0,) * len(_LENGTHS)
+    if (total := sum(part * length for part, length in zip(parts, _LENGTHS, strict=True))) <= 0:
         raise OptionError(f"cannot read the time {text!r}: write 90s, 30m or 1h30m")
     return total
 
@@ -211,6 +229,17 @@ def count_of(name: str, value: int, least: int) -> int:
     """
     if value < least:
         raise OptionError(f"{name} must be at least {least}, not {value}")
+    return value
+
+
+def named(name: str, value: str) -> str:
+    """Check that a name holds something that can be read.
+
+    Raises:
+        OptionError: It is empty, or has spaces around it.
+    """
+    if not value or value != value.strip() or not value.isprintable():
+        raise OptionError(f"{name} must be a name, not {value!r}")
     return value
 
 

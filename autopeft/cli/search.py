@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from autopeft.trial import Trial
     from autopeft.wiring.request import Request
 
+DetachOption = Annotated[
+    bool,
+    typer.Option("--detach", help="Hand it to the service of AUTOPEFT_URL, as submit does."),
+]
 _PREPARED = {"autopeft": "supernet", "evolution": "supernet", "s3pet": "gates", "bipeft": "gates"}
 
 
@@ -47,12 +51,16 @@ def search(
     task: TaskOptions,
     recipe: RecipeOptions,
     run: RunOptions,
+    detach: DetachOption = False,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Search for the best configuration under a budget.
 
     The same command goes on where an earlier run of it ended; more --trials extend the study.
     """
+    if detach:
+        _handed_over(source, search, task, recipe, run, as_json=as_json)
+        return
     from autopeft.report import report
     from autopeft.wiring import sockets
     from autopeft.wiring.conclude import conclude
@@ -76,9 +84,11 @@ def search(
         try:
             with SearchProgress(study, planned) as progress:
                 progress.known(_trials_of(study, opened))
+                what = _PREPARED.get(study.strategy, "")
                 shared = sockets.shared_of(
                     study, chosen.cache_folder, run.threads, evaluator if inline else None,
-                    partial(progress.preparing, what=_PREPARED.get(study.strategy, "")),
+                    partial(progress.preparing, what=what),
+                    scored=partial(progress.scoring, what=what),
                 )  # fmt: skip
                 for trial in sockets.run(
                     study,
@@ -113,6 +123,22 @@ def search(
         return
     show_trials(study, known)
     say(f"\n{answer.sentence()}\n\nplan    {plan_file}\nreport  {report_file}")
+
+
+def _handed_over(
+    source: SourceOptions,
+    search: SearchOptions,
+    task: TaskOptions,
+    recipe: RecipeOptions,
+    run: RunOptions,
+    *,
+    as_json: bool,
+) -> None:
+    """Submit a search to the configured service, and print its id."""
+    from autopeft.cli.remote import RemoteOptions
+    from autopeft.cli.submit import submit_search
+
+    submit_search(source, search, task, recipe, run, RemoteOptions(), as_json=as_json)
 
 
 def _note_unmet(request: "Request", study: Study) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from autopeft.cli import options as opt
 from autopeft.cli.console import say, show_json, show_table
+from autopeft.wiring.described import space_document
 
 if TYPE_CHECKING:
     from autopeft.backbone import Backbone
@@ -30,7 +31,7 @@ def _list(as_json: bool) -> None:
 
     found = known_spaces()
     if as_json:
-        show_json([_described(space) for space in found])
+        show_json([space_document(space) for space in found])
     else:
         show_table(
             "", ("space", "what it holds", "paper"), [(s.name, s.summary, s.paper) for s in found]
@@ -74,7 +75,7 @@ def check(
     from autopeft.search_spaces.written.reading import read_space
 
     text = read_space(file)
-    document = _described(text) | {"groups": len(text.groups)}
+    document = space_document(text) | {"groups": len(text.groups)}
     if as_json:
         show_json(document)
     else:
@@ -96,21 +97,11 @@ def published(as_json: opt.JsonOption = False) -> None:
         show_table("", columns, [(c.name, c.summary, c.paper, c.unverified) for c in found])
 
 
-def _described(text: "SpaceText") -> dict[str, Any]:
-    return {
-        "name": text.name,
-        "summary": text.summary,
-        "paper": text.paper,
-        "differs": text.differs,
-        "start_from": list(text.start_from),
-    }
-
-
 def _document(
     text: "SpaceText", space: "SearchSpace", backbone: "Backbone", ceiling: int
 ) -> dict[str, Any]:
     smallest, largest = space.smallest(), space.largest()
-    return _described(text) | {
+    return space_document(text) | {
         "model": backbone.name,
         "backbone_parameters": backbone.parameters,
         "ceiling": ceiling,

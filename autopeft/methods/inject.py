@@ -197,7 +197,7 @@ def injected(  # noqa: PLR0917  # the model, what goes into it, and how
             for slot, size in _inside_out(slots, row):
                 making = Making(
                     size=size,
-                    scale=scales.get(slot.method, 1.0) / _divisor(slot, size, rank_scaling),
+                    scale=scales.get(slot.method, 1.0) / divisor(slot, size, rank_scaling),
                     generator=generator,
                     shared=shared[slot.name],
                     everywhere=everywhere,
@@ -209,7 +209,8 @@ def injected(  # noqa: PLR0917  # the model, what goes into it, and how
         yield injection
 
 
-def _divisor(slot: Slot, size: int, rank_scaling: RankScaling) -> float:
+def divisor(slot: Slot, size: int, rank_scaling: RankScaling) -> float:
+    """Return what the scale of a slot is divided by at a size."""
     method = METHODS[slot.method]
     if rank_scaling == "constant" or method.size != "rank" or method.scale is None:
         return 1.0

@@ -8,7 +8,7 @@ from autopeft.backbone import Backbone
 from autopeft.halving import ETA
 from autopeft.plan import Plan
 from autopeft.report.writing import table
-from autopeft.study import Study
+from autopeft.study import Study, first_tried
 
 
 def asked(study: Study, plan: Plan) -> str:
@@ -38,7 +38,7 @@ def asked(study: Study, plan: Plan) -> str:
         ("rungs", _rungs(study)),
     ]
     if study.earlier:
-        rows.append(("first points", f"from the earlier studies {', '.join(study.earlier)}"))
+        rows.append(("first points", f"from {', '.join(map(_earlier, study.earlier))}"))
     return table(("", ""), rows)
 
 
@@ -71,6 +71,16 @@ def _options(study: Study) -> str:
     if not study.options:
         return ""
     return ", options " + ", ".join(f"{name}={value}" for name, value in study.options.items())
+
+
+def _earlier(earlier: str) -> str:
+    study, numbers = first_tried(earlier)
+    if numbers is None:
+        return f"the earlier study {study}"
+    if not numbers:
+        return f"the earlier study {study} (nothing of it fits)"
+    which = "trial" if len(numbers) == 1 else "trials"
+    return f"{which} {', '.join(map(str, numbers))} of the earlier study {study}"
 
 
 def _objectives(study: Study) -> str:

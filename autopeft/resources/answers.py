@@ -129,6 +129,36 @@ class TrialDetail(TrialResource):
     measurement: dict[str, Any] | None
 
 
+class PointResource(Answered):
+    """A measured trial in the plane of the objectives."""
+
+    trial: int
+    state: TrialState
+    purpose: Literal["baseline", "search", "final"]
+    label: str = Field(description="The name of a baseline, or what is trained.")
+    baseline: bool
+    values: dict[str, float | None] = Field(description="By objective; costs are positive.")
+    share: float = Field(description="Of the training that the values have seen.")
+    front: bool = Field(description="Whether no other trial beats it in all objectives.")
+
+
+class ParetoResource(Answered):
+    """What a search has found in all of its objectives at once."""
+
+    object: Literal["pareto"] = "pareto"
+    search: str
+    metric: str
+    objectives: list[str] = Field(description="score, and what else trials are compared by.")
+    ceiling: int = Field(description="The budget: the most parameters that a trial may train.")
+    budget: str = Field(description="The budget as it was written.")
+    reference: dict[str, float | None] | None = Field(
+        description="The corner that hypervolumes are measured from; null without measurements."
+    )
+    hypervolume: float
+    hypervolumes: list[float] = Field(description="After each trial, in their order.")
+    points: list[PointResource]
+
+
 class EventResource(Answered):
     """Something that happened to a job."""
 

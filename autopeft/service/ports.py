@@ -58,16 +58,29 @@ class Claim(Protocol):
         """Give a sign of life and read the job anew: its state may have become a wish.
 
         Raises:
-            JobError: Another worker has taken the job over; what is done here must stop.
+            JobError: Another worker has taken the job over, or it was stopped while it was being
+                validated; what is done here must stop.
         """
 
     def write(self, change: Callable[[Job], Job], *happenings: Happening) -> Job:
         """Change the job and add to its events, both or neither, as long as it is still held.
 
-        A change of state adds an event by itself. A state that is not held ends the claim.
+        A change of state adds an event by itself, unless a happening of the kind ``state`` tells
+        of it in words of its own. A change to a state that is not held ends the claim; a job that
+        is being validated stays claimed as long as that is its state.
 
         Raises:
-            JobError: Another worker has taken the job over.
+            JobError: Another worker has taken the job over, or it was stopped meanwhile.
+        """
+
+    def release(self, *happenings: Happening) -> Job:
+        """Let go of the job in an orderly way: it goes on with whoever takes it next.
+
+        One that runs waits again, one that is pausing is paused, one that is being cancelled is
+        cancelled. No worker counts as lost.
+
+        Raises:
+            JobError: Another worker has taken the job over, or it was stopped meanwhile.
         """
 
 
@@ -122,7 +135,9 @@ class Jobs(Protocol):
         was served longest ago, then the oldest job. A job is passed over while its owner has as
         many running as allowed, or while another job of the same study is held. A job whose
         worker is lost (its process has died, or it gave no sign of life for too long) is put
-        back first, and fails where it has lost `MOST_ATTEMPTS` workers.
+        back first, and fails where it has lost `MOST_ATTEMPTS` workers. Running jobs are those
+        that are held in the same lane: a long search keeps no request of its owner from being
+        checked.
         """
 
     def waiting(self, lane: Lane) -> bool:

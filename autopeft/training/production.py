@@ -10,7 +10,6 @@ import numpy as np
 from autopeft.answer import Interval
 from autopeft.errors import PlanError
 from autopeft.plan import Plan
-from autopeft.records import digest
 from autopeft.selection import bootstrap
 from autopeft.study import DataFiles, Task, Where
 from autopeft.tasks.metrics import METRICS
@@ -91,7 +90,7 @@ def _trained(
         truth, score = test.truth.astype(np.float64), METRICS[task.metric].score
         interval = bootstrap([predictions.astype(np.float64)], truth, score, seed)
         # last of all, so that whoever interrupts before this keeps nothing by halves
-        checkpoint.save(tuned, out / "adapter.safetensors", digest(plan.to_json()))
+        checkpoint.save(tuned, out / "adapter.safetensors", plan.digest)
     yield Outcome(
         metric=task.metric,
         validation=measured.score,

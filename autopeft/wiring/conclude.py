@@ -19,9 +19,9 @@ def conclude(
 ) -> tuple[Answer, Plan]:
     """Compare the finalists, make the plan of the one that is recommended, and remember both.
 
-    ``warnings`` say what went wrong on the way, a sentence each, and ``prepared`` how many seconds
-    were spent before the trials. Those of earlier runs of the study stay: their trials are part of
-    the answer.
+    ``warnings`` say what went wrong on the way, a sentence each. Those of earlier runs of the study
+    stay: their trials are part of the answer. ``prepared`` is how many seconds all runs have spent
+    beside the trials; of this and what was known before the larger counts.
 
     Raises:
         StudyError: No trial was trained to the end.
@@ -37,7 +37,7 @@ def conclude(
         truth.astype(np.float64),
         TASK_METRICS[study.task.metric].score,
         tuple(dict.fromkeys((*(before[0].warnings if before else ()), *warnings))),
-        prepared + (before[0].prepared if before else 0.0),
+        max(prepared, before[0].prepared if before else 0.0),
     )
     plan = _plan(study, trials, answer)
     store.save_answer(study.id, answer, plan)

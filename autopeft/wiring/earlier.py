@@ -11,9 +11,10 @@ from itertools import zip_longest
 from autopeft.errors import StudyError
 from autopeft.objectives import ranks, worth
 from autopeft.ports import Store
+from autopeft.storage.lookup import find_study
 from autopeft.strategies.translation import shared_slots, translated
 from autopeft.strategies.warm_start import Point
-from autopeft.study import Objective, Study
+from autopeft.study import Objective, Study, first_tried
 from autopeft.trial import Measurement, Purpose, Trial
 
 MOST_STUDIES = 3
@@ -22,15 +23,16 @@ _LOOKED_AT = 30  # of each study: what is further down is hardly worth a transla
 
 
 def named_studies(study: Study, references: Iterable[str], store: Store) -> tuple[str, ...]:
-    """Return the ids of the studies that a user names.
+    """Return the ids of the studies that a user names; those of other owners are not there.
 
     Raises:
         StudyError: There is no such study, it has another kind of task, or uses no slot that this
             one may use.
     """
     found = []
+    own = {known.id: known for known in store.studies() if known.owner == study.owner}
     for reference in references:
-        earlier = store.study(reference.strip())
+        earlier = own[find_study(reference, tuple(own))]
         if earlier.task.kind != study.task.kind:
             raise StudyError(
                 f"study {earlier.id} is about {earlier.task.kind}, and this one about "
@@ -49,13 +51,14 @@ def named_studies(study: Study, references: Iterable[str], store: Store) -> tupl
 def similar_studies(study: Study, store: Store) -> tuple[str, ...]:
     """Choose a few studies that are like this one, the most similar first.
 
-    They have the same kind of task and an architecture of the same family. The same backbone comes
-    first, then the same data, then the same metric, then a width that is near.
+    They have the same owner, the same kind of task and an architecture of the same family. The same
+    backbone comes first, then the same data, then the same metric, then a width that is near.
     """
     candidates = [
         earlier
         for earlier in store.studies()
-        if earlier.task.kind == study.task.kind
+        if earlier.owner == study.owner
+        and earlier.task.kind == study.task.kind
         and earlier.backbone.architecture == study.backbone.architecture
         and not _is_same(earlier, study)
         and shared_slots(earlier, study)
@@ -68,12 +71,13 @@ def similar_studies(study: Study, store: Store) -> tuple[str, ...]:
 def earlier_points(study: Study, store: Store) -> tuple[Point, ...]:
     """Return the best configurations of the study's earlier ones, in terms of this one.
 
-    The best of each study come first, then the second best; what comes out equal, once.
+    The best of each study come first, then the second best; what comes out equal, once. Where the
+    study says which trials it began with, it is these.
 
     Raises:
-        StudyError: An earlier study is not in the store.
+        StudyError: An earlier study, or a trial of it, is not in the store.
     """
-    own = [_points(store.study(earlier), study, store) for earlier in study.earlier]
+    own = [_points(*first_tried(earlier), study, store) for earlier in study.earlier]
     found: dict[object, Point] = {}
     for turn in zip_longest(*own):
         for point in turn:
@@ -84,8 +88,36 @@ def earlier_points(study: Study, store: Store) -> tuple[Point, ...]:
     return tuple(found.values())[:MOST_POINTS]
 
 
-def _points(earlier: Study, study: Study, store: Store) -> Iterator[Point]:
-    for trial in _ordered(study, list(_measured(store.trials(earlier.id))))[:_LOOKED_AT]:
+def pinned(study: Study, store: Store) -> Study:
+    """Return the study with the trials of its earlier ones that its points come from.
+
+    Raises:
+        StudyError: An earlier study is not in the store.
+    """
+    points = earlier_points(study, store)
+    entries = []
+    for reference in study.earlier:
+        earlier, _ = first_tried(reference)
+        numbers = (str(point.trial) for point in points if point.study == earlier)
+        entries.append(f"{earlier}:{'.'.join(numbers)}")
+    return replace(study, earlier=tuple(entries))
+
+
+def _points(
+    reference: str, numbers: tuple[int, ...] | None, study: Study, store: Store
+) -> Iterator[Point]:
+    earlier = store.study(reference)
+    measured = {trial.number: trial for trial in _measured(store.trials(earlier.id))}
+    if numbers is None:
+        chosen = _ordered(study, list(measured.values()))[:_LOOKED_AT]
+    elif missing := [number for number in numbers if number not in measured]:
+        raise StudyError(
+            f"this study began with trial {missing[0]} of study {earlier.id}, which is not in the "
+            "store any more: leave --warm-start out, and a new study begins"
+        )
+    else:
+        chosen = [measured[number] for number in numbers]
+    for trial in chosen:
         proposal = trial.proposal
         if configuration := translated(proposal.configuration, earlier, study):
             yield Point(

@@ -12,7 +12,8 @@ from autopeft.errors import OptionError
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Slot
 from autopeft.search_spaces.space import SearchSpace
-from autopeft.search_spaces.written.reading import read_space
+from autopeft.search_spaces.written.laying import SpaceText
+from autopeft.search_spaces.written.reading import parse_space, read_space
 from autopeft.study import DataFiles, Head, LossOn, Metric, Study, Task, TaskKind, Where
 from autopeft.trial import GateMean, Precision, RankScaling, Recipe
 from autopeft.wiring.aims import check_rungs, objectives_of, rungs_of
@@ -21,12 +22,17 @@ from autopeft.wiring.strategies import options_of
 if TYPE_CHECKING:
     from autopeft.training.model_files import ModelFiles
 
+SPACE_TEXT = "space_yaml"
+"""What a space is called that came with a request and has no name of its own."""
 _LEAST_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a user asks for, as text and numbers; ``study_of`` makes a study of it."""
+    """What a user asks for, as text and numbers; ``study_of`` makes a study of it.
+
+    ``space_text`` is a space as YAML, in place of the one that ``space`` names.
+    """
 
     model: str
     data: DataFiles
@@ -53,6 +59,7 @@ class Request:
     objective: str = "score"
     rungs: str | None = None
     warm_start: str = "none"
+    space_text: str | None = None
 
     @property
     def where(self) -> Where:
@@ -80,7 +87,7 @@ def study_of(request: Request) -> Study:
     Raises:
         AutopeftError: Any of it cannot be used; the class and the message say what.
     """
-    budget, text = Budget.parse(request.budget), read_space(request.space)
+    budget, text = Budget.parse(request.budget), space_of(request)
     options = options_of(request.strategy, request.options)
     objectives = objectives_of(request.objective)
     check_rungs(request.rungs)
@@ -104,6 +111,17 @@ def study_of(request: Request) -> Study:
         rungs=rungs_of(request.rungs, request.strategy, _steps_of(request, task)),
         options=options,
     )
+
+
+def space_of(request: Request) -> SpaceText:
+    """Find the space that is named, or read the one that is written in the request.
+
+    Raises:
+        SpaceError: There is no such space, or it is malformed.
+    """
+    if request.space_text is None:
+        return read_space(request.space)
+    return parse_space(request.space_text, SPACE_TEXT)
 
 
 def _steps_of(request: Request, task: Task) -> int:

@@ -3,17 +3,19 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autopeft.errors import OptionError
 from autopeft.ports import Evaluator, Executor, Store
 from autopeft.search import search
+from autopeft.service.ports import Service
 from autopeft.study import Limits, Study
 from autopeft.trial import Trial
 from autopeft.wiring.earlier import earlier_points
 from autopeft.wiring.strategies import entry_of, strategy_of
-from autopeft.wiring.watched import WatchedInheritance, WatchedStructures
+from autopeft.wiring.watched import Watch, WatchedInheritance, WatchedStructures
 
 if TYPE_CHECKING:
     from autopeft.evaluators.finetune import FinetuneEvaluator
@@ -75,25 +77,29 @@ def shared_of(
     threads: int | None,
     evaluator: "FinetuneEvaluator | None",
     told: Callable[[float], None] = lambda _: None,
+    *,
+    scored: Callable[[int], None] = lambda _: None,
 ) -> Shared | None:
     """Build what the study's strategy goes by beside measured trials; None where that is nothing.
 
     It lives in this process, with the model and the data of an evaluator that does so too, and is
-    prepared when the strategy first needs it: ``told`` hears how far that is.
+    prepared when the strategy first needs it: ``told`` hears how far that is, and ``scored`` how
+    many configurations have a score so far. What it takes is kept in the cache with the rest.
     """
     cores = threads or max(1, os.cpu_count() or 1)
     resident = evaluator.resident if evaluator else None
+    watch = Watch(told, scored, cache / "seconds" / f"{study.id}.txt")
     match entry_of(study.strategy).needs:
         case "inheritance":
             from autopeft.evaluators.inherited import InheritedScores
 
             scores = InheritedScores(study, cache, threads=cores, trainer=resident)
-            return WatchedInheritance(scores, told)
+            return WatchedInheritance(scores, watch)
         case "structures":
             from autopeft.evaluators.gated import GatedStructures
 
             gates = GatedStructures(study, cache, threads=cores, trainer=resident)
-            return WatchedStructures(gates, told)
+            return WatchedStructures(gates, watch)
     return None
 
 
@@ -102,6 +108,13 @@ def store_of(url: str) -> Store:
     from autopeft.storage.sql import SqlStore
 
     return SqlStore(url)
+
+
+def service_of(url: str) -> Service:
+    """Open what the service remembers, in the store at a URL."""
+    from autopeft.storage.service.sql import SqlService
+
+    return SqlService(url)
 
 
 def run(
@@ -129,6 +142,7 @@ def run(
         executor=chosen,
         store=store,
         clock=time.monotonic,
+        awaited=shared.watch.signing if shared else nullcontext,
     )
 
 

@@ -1,1 +1,1 @@
-"""Processes that take jobs from the queue and do them."""
+"""Does the work that was submitted: takes jobs from the queue and runs them, whatever happens."""

@@ -100,6 +100,15 @@ class TestProgress:
         assert len(lines) <= 11
         assert progress.seconds > 0
 
+    def test_scoring_is_told_ever_less_often(self, capsys):
+        with SearchProgress(STUDY, planned=10) as progress:
+            for count in range(1, 121):
+                progress.scoring(count, "supernet")
+
+        assert capsys.readouterr().err.splitlines() == [
+            f"scored {count} configurations with the supernet" for count in (10, 20, 50, 100)
+        ]
+
     @pytest.mark.parametrize("ends", [True, False], ids=["prepared", "given up"])
     def test_a_terminal_shows_bars_and_takes_them_away(self, capsys, monkeypatch, ends):
         monkeypatch.setenv("FORCE_COLOR", "1")
@@ -107,6 +116,7 @@ class TestProgress:
         with SearchProgress(STUDY, planned=10) as progress:
             for fraction in (0.2, 0.6, 1.0 if ends else 0.7):
                 progress.preparing(fraction, "supernet")
+            progress.scoring(3, "supernet")
             for trial in (waiting(7).started(), first, first.promoted(RUNGS[1]).started()):
                 progress.saw(trial)
             progress.saw(paused(7, 0.81, 0.85))

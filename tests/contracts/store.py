@@ -291,6 +291,16 @@ class StoreContract:
 
         assert store.trials(study.id) == (trial,)
 
+    def test_trials_can_be_listed_without_their_predictions(self, store, study):
+        """All else of them is there, and what is kept stays whole."""
+        trial = store.start(study.id, store.add_trial(study.id, a_proposal()))
+        store.finish(study.id, trial.done(a_measurement()))
+        waiting = store.add_trial(study.id, a_proposal(1))
+
+        bare = trial.done(a_measurement(predictions=b""))
+        assert store.trials(study.id, predictions=False) == (bare, waiting)
+        assert store.trials(study.id) == (trial.done(a_measurement()), waiting)
+
     def test_a_training_that_diverged_keeps_its_nan(self, store, study):
         """And may be finished again, though nan differs from itself."""
         started = store.start(study.id, store.add_trial(study.id, a_proposal()))

@@ -59,6 +59,6 @@ def test_a_store_of_a_newer_schema_is_refused(file):
 
     with pytest.raises(
         StoreError,
-        match="schema revision '0099', this autopeft knows up to '0001': update autopeft",
+        match="schema revision '0099', this autopeft knows up to '0002': update autopeft",
     ):
         SqlStore(str(file))

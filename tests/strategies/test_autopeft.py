@@ -11,6 +11,7 @@ from autopeft.strategies.autopeft import AutopeftStrategy, Options
 from autopeft.strategies.random import RandomStrategy
 from autopeft.trial import Fidelity, Trial
 from tests.builders import a_measurement, a_study
+from tests.contracts.known_optimum import InheritedTable, KnownOptimumContract
 from tests.contracts.strategy import StrategyContract, drive
 
 
@@ -58,6 +59,46 @@ class TestWithoutASupernet(StrategyContract):
     @pytest.fixture
     def build(self):
         return lambda study: AutopeftStrategy(study, Inheritance(problem="the loss became nan"))
+
+
+class TestGuidedOnATable(KnownOptimumContract):
+    """Inherited scores with errors lead it to a known optimum."""
+
+    SEEDS = 4
+    MARGIN = 2.0
+
+    @pytest.fixture
+    def build(self):
+        return lambda study: AutopeftStrategy(study, InheritedTable())
+
+
+class TestOnATableWithoutASupernet(KnownOptimumContract):
+    """It finds its way without any, too."""
+
+    SEEDS = 4
+    MARGIN = 2.0
+
+    @pytest.fixture
+    def build(self):
+        return lambda study: AutopeftStrategy(study, InheritedTable(problem="no weights"))
+
+
+class Misleading(InheritedTable):
+    """Says of every configuration the contrary of what it is worth."""
+
+    def scores(self, configurations):
+        return (-score for score in InheritedTable.scores(self, configurations))
+
+
+class TestMisledOnATable(KnownOptimumContract):
+    """The probes show it, and it still finds its way."""
+
+    SEEDS = 4
+    MARGIN = 2.0
+
+    @pytest.fixture
+    def build(self):
+        return lambda study: AutopeftStrategy(study, Misleading())
 
 
 def strategy(inheritance, **changes):

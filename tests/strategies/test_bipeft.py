@@ -5,6 +5,8 @@ import pytest
 from autopeft.errors import OptionError
 from autopeft.strategies.bipeft import BipeftStrategy, Options
 from tests.builders import a_study
+from tests.contracts.known_optimum import KnownOptimumContract, StructuresOfTable
+from tests.contracts.planted_optimum import PlantedOptimumContract
 from tests.contracts.strategy import StrategyContract, drive, proposals
 from tests.strategies.structures import FakeStructures
 
@@ -23,6 +25,28 @@ class TestBipeftStrategyWithAProblem(StrategyContract):
     @pytest.fixture
     def build(self):
         return lambda study: BipeftStrategy(study, FakeStructures(study, problem="it diverged"))
+
+
+class TestBipeftStrategyOnATable(KnownOptimumContract):
+    """By chances that are partly wrong it comes near to a structure that fills the budget.
+
+    One that leaves some of the budget it cannot find: every structure of its own is filled up.
+    """
+
+    SEEDS = 8
+    MARGIN = 1.2
+    BUDGET = "242"
+
+    @pytest.fixture
+    def build(self):
+        return lambda study: BipeftStrategy(study, StructuresOfTable(study=study))
+
+
+class TestTheSearchOfBipeftStrategy(PlantedOptimumContract):
+    """With a real model, gates and data."""
+
+    NAME = "bipeft"
+    STRATEGY = BipeftStrategy
 
 
 def test_the_structure_that_was_found_is_proposed_first():

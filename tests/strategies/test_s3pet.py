@@ -5,6 +5,8 @@ import pytest
 from autopeft.errors import OptionError
 from autopeft.strategies.s3pet import Options, S3petStrategy
 from tests.builders import a_study
+from tests.contracts.known_optimum import KnownOptimumContract, StructuresOfTable
+from tests.contracts.planted_optimum import PlantedOptimumContract
 from tests.contracts.strategy import StrategyContract, drive, proposals
 from tests.strategies.structures import FakeStructures
 
@@ -23,6 +25,28 @@ class TestS3petStrategyWithAProblem(StrategyContract):
     @pytest.fixture
     def build(self):
         return lambda study: S3petStrategy(study, FakeStructures(study, problem="it diverged"))
+
+
+class TestS3petStrategyOnATable(KnownOptimumContract):
+    """By chances that are partly wrong it comes near to a structure that fills the budget.
+
+    One that leaves some of the budget it cannot find: every structure of its own is filled up.
+    """
+
+    SEEDS = 8
+    MARGIN = 1.2
+    BUDGET = "242"
+
+    @pytest.fixture
+    def build(self):
+        return lambda study: S3petStrategy(study, StructuresOfTable(study=study))
+
+
+class TestTheSearchOfS3petStrategy(PlantedOptimumContract):
+    """With a real model, gates and data."""
+
+    NAME = "s3pet"
+    STRATEGY = S3petStrategy
 
 
 def test_the_structure_that_was_found_is_proposed_first():

@@ -61,7 +61,8 @@ def test_what_is_trained_is_found_again_and_not_trained_anew(kept, study):
 
     assert progress == [1.0]
     assert equal(net.tensors, weights)
-    assert sorted(f.name for f in shelf(cache, study).folder.iterdir()) == ["weights.safetensors"]
+    kept_files = sorted(f.name for f in shelf(cache, study).folder.iterdir())
+    assert kept_files == ["lock", "weights.safetensors"]
 
 
 def test_a_training_that_was_stopped_goes_on_from_its_last_state(tmp_path, study, kept):
@@ -86,16 +87,19 @@ from autopeft.records import from_json
 from autopeft.study import Study
 from autopeft.supernet.elastic import Supernet
 from autopeft.supernet.keeping import Shelf, digest_of
-from autopeft.supernet.training import Schedule
+from autopeft.supernet.training import Schedule, Training
 from autopeft.training.trainer import Trainer
 
 study = from_json(Study, json.loads(Path(sys.argv[2]).read_text()))
 trainer = Trainer.open(study.task, study.backbone, study.where, test=False, threads=1)
 net = Supernet(trainer, study.space, study.ceiling, study.recipe, study.seed)
 schedule = Schedule(trainings=4.0)
+own, step = [], Training._step
+Training._step = lambda self, number, batch: own.append(number) or step(self, number, batch)
 for _ in Shelf(Path(sys.argv[1]), digest_of(study, schedule)).trained(net, schedule, every=0.0):
-    print("step", flush=True)
+    print("so far", *own, flush=True)
 """
+"""Trains, or waits until another has; every line names the steps that this process has taken."""
 
 
 def started(cache, study, tmp_path):
@@ -122,15 +126,67 @@ def test_a_training_that_was_killed_goes_on_from_its_last_state(tmp_path, study,
     assert equal(net.tensors, kept[1])
 
 
+def steps_of(lines):
+    """Return the steps that a process has taken itself, by its last line."""
+    return [int(word) for word in lines.splitlines()[-1].removeprefix("so far").split()]
+
+
 @pytest.mark.slow
-def test_two_processes_at_once_leave_the_same_weights(tmp_path, study, kept):
+def test_of_two_processes_at_once_one_trains_and_the_other_uses_it(tmp_path, study, kept):
     processes = [started(tmp_path, study, tmp_path) for _ in range(2)]
-    assert [process.wait() for process in processes if process.communicate()] == [0, 0]
+    told = [process.communicate()[0] for process in processes]
 
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted(map(steps_of, told)) == [[], list(range(12))]
     net, progress = trained(tmp_path, study)
-
     assert progress == [1.0]
     assert equal(net.tensors, kept[1])
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_leaves_the_one_that_waits_goes_on_with(tmp_path, study, kept):
+    first = started(tmp_path, study, tmp_path)
+    for _ in range(3):
+        first.stdout.readline()
+    first.send_signal(signal.SIGSTOP)  # it holds the lock, and is at its third step
+    second = started(tmp_path, study, tmp_path)
+    assert second.stdout.readline() == "so far\n"
+    first.kill()
+    first.communicate()
+
+    told = second.communicate()[0]
+
+    assert second.returncode == 0
+    assert steps_of(told)[0] >= 2
+    assert steps_of(told)[-1] == 11
+    assert equal(trained(tmp_path, study)[0].tensors, kept[1])
+
+
+def test_who_waits_hears_how_far_the_other_is_and_takes_what_it_finished(tmp_path, study, kept):
+    other = shelf(tmp_path, study).trained(supernet(study), SCHEDULE, every=0.0)
+    for _ in range(4):
+        next(other)
+    waiting = shelf(tmp_path, study).trained(net := supernet(study), SCHEDULE)
+
+    assert next(waiting) == 3 / 12  # of which the state is on disk
+    list(other)
+
+    assert list(waiting)[-1] == 1.0
+    assert equal(net.tensors, kept[1])
+
+
+def test_who_waits_hears_that_the_other_has_given_up(tmp_path, study):
+    wild = replace(study, recipe=recipe_of(epochs=4, head_learning_rate=1e38))
+    other = shelf(tmp_path, wild).trained(supernet(wild), SCHEDULE)
+    next(other)
+    waiting = shelf(tmp_path, wild).trained(None, SCHEDULE)
+    assert next(waiting) == 0.0
+
+    with pytest.raises(DivergedError, match="the supernet's loss became"):
+        list(other)
+
+    with pytest.raises(DivergedError, match="the supernet's loss became"):
+        list(waiting)
 
 
 def changes(study):
@@ -234,3 +290,38 @@ def test_scores_are_remembered_line_by_line(tmp_path, study):
     place.remember("three", -1.0)
 
     assert place.remembered() == {"one": 0.1 + 0.2, "three": -1.0}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("0.5", "0.6"), ('"one"', '"two"'), ('"]', "]"), ("0.5", '"0.5'), ("[", '{"a": ')],
+    ids=["the score", "the key", "the end", "a quote", "the form"],
+)
+def test_a_line_of_scores_that_was_changed_is_not_believed(tmp_path, study, before, after):
+    place = shelf(tmp_path, study)
+    place.folder.mkdir(parents=True)
+    place.remember("one", 0.5)
+    place.remember("good", -0.25)
+    file = place.folder / "scores.jsonl"
+    file.write_text(file.read_text().replace(before, after, 1))
+
+    assert place.remembered() == {"good": -0.25}
+
+
+def test_scores_of_another_supernet_are_not_believed(tmp_path, study):
+    place, other = shelf(tmp_path, study), shelf(tmp_path, replace(study, seed=1))
+    for each in (place, other):
+        each.folder.mkdir(parents=True)
+    other.remember("one", 0.5)
+
+    (place.folder / "scores.jsonl").write_bytes((other.folder / "scores.jsonl").read_bytes())
+
+    assert place.remembered() == {}
+
+
+def test_a_score_that_is_no_number_is_remembered_as_such(tmp_path, study):
+    place = shelf(tmp_path, study)
+    place.folder.mkdir(parents=True)
+    place.remember("one", float("nan"))
+
+    assert str(place.remembered()) == "{'one': nan}"

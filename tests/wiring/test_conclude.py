@@ -45,11 +45,12 @@ def test_the_answer_has_the_front_and_is_kept_with_its_plan(study, store):
 
 
 def test_warnings_and_seconds_of_earlier_runs_stay(study, store):
-    """A study that goes on was prepared once, and its trials are those of all runs."""
+    """What prepares a study counts the seconds of all runs; where that is lost, the most counts."""
     conclude(study, store, ["the supernet was given up: the loss became nan"], prepared=10.0)
     conclude(study, store)
+    assert store.answer(study.id)[0].prepared == 10.0
     answer, _ = conclude(
-        study, store, ["the supernet was given up: the loss became nan", "b"], prepared=2.5
+        study, store, ["the supernet was given up: the loss became nan", "b"], prepared=12.5
     )
 
     assert answer.warnings == ("the supernet was given up: the loss became nan", "b")

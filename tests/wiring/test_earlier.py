@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from autopeft.errors import StudyError
+from autopeft.errors import OptionError, StudyError
 from autopeft.search_spaces.written.reading import parse_space
 from autopeft.storage.memory import MemoryStore
 from autopeft.strategies.random import RandomStrategy
 from autopeft.strategies.warm_start import WarmStart
 from autopeft.trial import Fidelity, Purpose
-from autopeft.wiring.earlier import earlier_points, named_studies, similar_studies
+from autopeft.wiring.earlier import earlier_points, named_studies, pinned, similar_studies
+from autopeft.wiring.warm import with_earlier
 from tests.builders import TASK, TINY, a_measurement, a_proposal, a_study
 
 OTHER_DATA = replace(TASK, digest="f" * 64)
@@ -191,3 +192,70 @@ def test_a_study_that_has_measured_nothing_is_passed_over(store):
     add(store, a_study(seed=1))
 
     assert similar_studies(a_study(), store) == ()
+
+
+def test_the_trials_that_a_study_begins_with_are_a_part_of_it(store):
+    one = add(store, a_study(), ((1, 1), 0.7), ((4, 4), 0.9))
+    other = add(store, a_study(seed=1), ((4, 4), 0.6), ((0, 2), 0.5))
+    study = pinned(a_study(task=OTHER_DATA, earlier=(one, other)), store)
+
+    assert study.earlier == (f"{one}:1.0", f"{other}:1")
+    points = earlier_points(study, store)
+    assert sorted(map(ranks_of, points)) == [(0, 2), (1, 1), (4, 4)]
+    assert pinned(study, store) == study
+
+
+@pytest.mark.parametrize("wanted", ["auto", "named"])
+def test_a_study_that_goes_on_begins_with_the_same_whatever_was_measured_since(store, wanted):
+    earlier = add(store, a_study(seed=1), ((1, 1), 0.7), ((4, 4), 0.9))
+    wanted = {"named": earlier}.get(wanted, wanted)
+    first = with_earlier(a_study(), wanted, store)
+    before = earlier_points(first, store)
+    store.add_study(first)
+
+    add(store, a_study(seed=1), ((2, 2), 0.99), ((2, 0), 0.8))
+    again = with_earlier(a_study(), wanted, store)
+
+    assert again == first
+    assert earlier_points(again, store) == before
+    assert [ranks_of(point) for point in before] == [(4, 4), (1, 1)]
+
+
+def test_another_study_begins_with_what_is_known_by_then(store):
+    earlier = add(store, a_study(seed=1), ((1, 1), 0.7))
+    store.add_study(with_earlier(a_study(), earlier, store))
+    add(store, a_study(seed=1), ((2, 2), 0.99))
+
+    study = with_earlier(a_study(seed=2), earlier, store)
+
+    assert study.earlier == (f"{earlier}:1.0",)
+
+
+def test_a_study_of_an_earlier_version_goes_on_with_all_that_is_known(store):
+    earlier = add(store, a_study(seed=1), ((1, 1), 0.7))
+    old = a_study(earlier=(earlier,))
+    store.add_study(old)
+
+    assert with_earlier(a_study(), earlier, store) == old
+
+
+def test_a_trial_that_is_gone_is_named(store):
+    earlier = add(store, a_study(seed=1), ((1, 1), 0.7))
+
+    with pytest.raises(StudyError, match=f"began with trial 8 of study {earlier}, which is not in"):
+        earlier_points(a_study(earlier=(f"{earlier}:0.8",)), store)
+
+
+def test_a_named_study_of_which_nothing_fits_gives_no_point(store):
+    earlier = add(store, a_study(seed=1))
+
+    study = with_earlier(a_study(), earlier, store)
+
+    assert study.earlier == (f"{earlier}:",)
+    assert earlier_points(study, store) == ()
+
+
+def test_named_studies_need_a_store():
+    with pytest.raises(OptionError, match="there is no store with any yet"):
+        with_earlier(a_study(), "3fa9c1d2e47b", None)
+    assert with_earlier(a_study(), "auto", None) == with_earlier(a_study(), "none", None)

@@ -2,10 +2,14 @@
 
 import pytest
 
-from autopeft.errors import OptionError
+from autopeft.errors import OptionError, StudyError
 from autopeft.executors.inline import InlineExecutor
-from autopeft.wiring.sockets import executor_of, shared_of
-from tests.builders import a_study
+from autopeft.storage.memory import MemoryStore
+from autopeft.storage.processes import Process
+from autopeft.study import Limits
+from autopeft.wiring.sockets import executor_of, run, shared_of
+from autopeft.wiring.watched import Watch, WatchedInheritance
+from tests.builders import a_measurement, a_study
 
 
 def test_one_worker_needs_no_other_process():
@@ -37,3 +41,51 @@ def test_what_a_strategy_shares_is_built_without_loading_anything(tmp_path, name
 
     assert shared is not None
     assert list(tmp_path.iterdir()) == []
+
+
+class SlowWeights:
+    """Takes ten minutes to prepare, with a word every minute; ``meanwhile`` runs after each."""
+
+    problem = ""
+
+    def __init__(self, clock, meanwhile):
+        self.clock, self.meanwhile = clock, meanwhile
+
+    def prepare(self):
+        for minute in range(1, 11):
+            self.clock["now"] += 60.0
+            yield minute / 10
+            self.meanwhile()
+
+    def scores(self, configurations):
+        return (float(-number) for number, _ in enumerate(configurations))
+
+
+class AtOnce:
+    def evaluate(self, trials):
+        for trial in trials:
+            yield trial.done(a_measurement(0.5))
+
+
+def test_a_study_stays_held_while_a_supernet_is_prepared_for_minutes():
+    """A process of another host may take over a study that was silent for two minutes."""
+    clock, host, refused = {"now": 1e9}, ["here"], []
+    store = MemoryStore(
+        clock=lambda: clock["now"],
+        process=lambda: Process(host=host[0], namespace="", pid=7, started=0),
+    )
+    study = a_study(strategy="evolution", options={"evaluations": "8"}, finals=0)
+
+    def another_host_tries():
+        host[0] = "there"
+        with pytest.raises(StudyError, match="is being run by process 7 on host here"):
+            store.lease(study.id).__enter__()
+        host[0] = "here"
+        refused.append(clock["now"])
+
+    shared = WatchedInheritance(SlowWeights(clock, another_host_tries), Watch())
+
+    list(run(study, Limits(trials=8), store=store, evaluator=AtOnce(), shared=shared))
+
+    assert len(refused) == 10
+    assert any(t.proposal.inherited is not None for t in store.trials(study.id))

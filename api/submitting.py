@@ -1,0 +1,111 @@
+"""What is looked at before a job is made of a request."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from autopeft.api.access import Caller
+from autopeft.api.problems import ProblemError
+from autopeft.errors import UnknownError
+from autopeft.resources.requests import DataSource
+from autopeft.service.dataset import DatasetState
+from autopeft.service.job import Job, JobState, Kind
+from autopeft.service.ports import Service
+
+_PARTS = ("dataset", "validation_dataset", "test_dataset")
+_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+
+def new_job(
+    kind: Kind,
+    caller: Caller,
+    request: Mapping[str, Any],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    priority: int = 0,
+) -> Job:
+    """Make a job of a request (JSON values) that was found to be in order."""
+    return Job(
+        id=f"{kind}_{secrets.token_hex(6)}",
+        kind=kind,
+        owner=caller.owner,
+        key=caller.key,
+        request=request,
+        created=datetime.now(UTC),
+        state=JobState.VALIDATING if kind is Kind.SEARCH else JobState.QUEUED,
+        metadata=dict(metadata or {}),
+        priority=priority,
+        most_running=caller.quota.running,
+    )
+
+
+def check_room(service: Service, caller: Caller) -> None:
+    """See that the caller may have one more job waiting.
+
+    Raises:
+        ProblemError: As many wait as the quota allows.
+    """
+    most = caller.quota.waiting
+    if most is not None and service.jobs.queued(caller.owner) >= most:
+        raise ProblemError(
+            "quota_exceeded", f"{most} jobs of {caller.owner} wait, and no more are allowed"
+        )
+
+
+def check_trials(caller: Caller, trials: int | None) -> None:
+    """See that the caller may ask for so many trials.
+
+    Raises:
+        ProblemError: They are more than the quota allows.
+    """
+    most = caller.quota.trials
+    if most is not None and trials is not None and trials > most:
+        raise ProblemError(
+            "quota_exceeded",
+            f"a search of {caller.owner} may have {most:,} trials, and not {trials:,}",
+            param="limits.trials",
+            remedy="Ask for fewer trials, or the operator for a larger quota.",
+        )
+
+
+def check_data(
+    service: Service, caller: Caller, data: DataSource | None, *, param: str = "data"
+) -> None:
+    """See that the data sets that a request names are there, the caller's, and no failures.
+
+    Raises:
+        ProblemError: One is not.
+    """
+    for part in _PARTS:
+        name = getattr(data, part, None)
+        if name is not None:
+            _check_dataset(service, caller, name, f"{param}.{part}")
+
+
+def _check_dataset(service: Service, caller: Caller, name: str, param: str) -> None:
+    try:
+        found = service.datasets.dataset(name) if is_id(name) else None
+    except UnknownError:
+        found = None
+    if found is None or not caller.may_see(found.owner):
+        raise ProblemError(
+            "invalid_request",
+            f"there is no data set {name!r}",
+            param=param,
+            remedy="Upload it with POST /v1/datasets; GET /v1/datasets lists those that there are.",
+        )
+    if found.state is DatasetState.INVALID:
+        why = f": {found.trouble.detail}" if found.trouble else ""
+        raise ProblemError(
+            "invalid_request",
+            f"the data set {name} cannot be used{why}",
+            param=param,
+            remedy="Mend the file and upload it again.",
+        )
+
+
+def is_id(name: str) -> bool:
+    """Whether a text can be the id of anything: all others need not be looked for."""
+    return _ID.fullmatch(name) is not None

@@ -1,0 +1,126 @@
+"""Save what was trained from a plan, and load it into a fresh model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import save as serialized
+from torch import Tensor, nn
+
+from autopeft.errors import PlanError
+from autopeft.files import write_bytes, write_json, writable_folder
+from autopeft.production.applying import Applied, applied, apply, remove
+from autopeft.production.fingerprint import is_other
+from autopeft.production.reading import (
+    HEAD,
+    PLAN,
+    WEIGHTS,
+    Weights,
+    check_fit,
+    check_numbers,
+    read_plan,
+    read_weights,
+)
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def save(model: nn.Module, folder: str | Path) -> Path:
+    """Write what was trained into a directory: adapter.safetensors, and plan.json beside it.
+
+    Only the plan's parameters and the head are written. Returns the directory.
+
+    Raises:
+        PlanError: There is no plan in the model, or its values are no finite numbers.
+        OutputError: The files cannot be written.
+    """
+    held, folder = applied(model), Path(folder)
+    tensors = _kept(held)
+    check_numbers(tensors, "what was trained")
+    says = {
+        "format": "autopeft/1",
+        "plan": held.plan.digest,
+        "backbone": held.fingerprint,
+        "class": type(_unwrapped(model, held)).__name__,
+    }
+    writable_folder(folder)
+    write_bytes(folder / WEIGHTS, serialized(tensors, says))
+    write_json(folder / PLAN, held.plan.to_json())
+    return folder
+
+
+def load(model: Model, folder: str | Path, *, head: bool = True) -> Model:
+    """Put saved weights into a model, and their plan if it is not in there yet; return the model.
+
+    Only the directory's own two files are read. Without ``head`` that of the model stays as it is.
+    The model is unchanged where anything is refused.
+
+    Raises:
+        PlanError: The weights belong to another plan or another backbone, are incomplete, or hold
+            what is no number; the cell is named.
+    """
+    folder = Path(folder)
+    weights, plan = read_weights(folder), read_plan(folder / PLAN)
+    if weights.says.get("plan", plan.digest) != plan.digest:
+        raise PlanError(
+            f"the weights in {folder} were trained from another plan "
+            f"({weights.says['plan'][:12]}) than the one beside them ({plan.digest[:12]}): put the "
+            "plan back that was saved with them"
+        )
+    fresh = "autopeft" not in vars(model)
+    held = applied(apply(plan, model)) if fresh else applied(model)
+    try:
+        if held.plan.digest != plan.digest:
+            raise PlanError(
+                "the model has another plan in it than the weights: call autopeft.remove(model) "
+                "first"
+            )
+        _take(held, weights, head=head)
+    except PlanError:
+        if fresh:
+            remove(model)
+        raise
+    return model
+
+
+def _take(held: Applied, weights: Weights, *, head: bool) -> None:
+    where = str(weights.file)
+    known = weights.says.get("backbone", "{}")
+    if tensor := is_other(known, held.fingerprint):
+        raise PlanError(
+            f"the weights in {where} were trained on another backbone: its {tensor} differs; give "
+            f"{held.plan.backbone.name} with the weights that the plan was trained on"
+        )
+    check_fit(weights.methods, held.injection.state(), where)
+    if head:
+        _check_head(weights, {**held.head, **held.beside})
+    held.injection.load(weights.methods)
+    if head:
+        with torch.no_grad():
+            for name, parameter in {**held.head, **held.beside}.items():
+                parameter.copy_(weights.head[name])
+
+
+def _check_head(weights: Weights, head: Mapping[str, Tensor]) -> None:
+    if set(weights.head) == set(head):
+        named = {f"{HEAD}{name}": tensor for name, tensor in head.items()}
+        found = {f"{HEAD}{name}": tensor for name, tensor in weights.head.items()}
+        check_fit(found, named, str(weights.file))
+        return
+    brought, has = ", ".join(weights.head) or "none", ", ".join(head) or "none"
+    raise PlanError(
+        f"{weights.file} brings another head ({brought}) than the model has ({has}): give the "
+        "model that it was trained in, take autopeft.model_for(plan), or leave the model's own "
+        "head with head=False"
+    )
+
+
+def _kept(held: Applied) -> dict[str, Tensor]:
+    tensors, head = dict(held.injection.state()), {**held.head, **held.beside}
+    tensors |= {f"{HEAD}{name}": value.detach() for name, value in head.items()}
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def _unwrapped(model: nn.Module, held: Applied) -> nn.Module:
+    return next(part for part in model.modules() if vars(part).get("autopeft") is held)

@@ -1,0 +1,300 @@
+"""What was submitted over the wire, as what the command line would have made of it.
+
+A request names nothing of the machine that is not allowed, and nothing that is somebody else's;
+what goes back names no place of the machine.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from autopeft.budget import Budget
+from autopeft.errors import (
+    AutopeftError,
+    BackboneError,
+    BudgetError,
+    DataError,
+    OptionError,
+    PlanError,
+    SpaceError,
+    StoreError,
+    StudyError,
+)
+from autopeft.plan import Plan
+from autopeft.ports import Store
+from autopeft.resources.requests import DataSource, SearchRequest, TaskOf
+from autopeft.search_spaces.written.reading import known_spaces
+from autopeft.service.dataset import Dataset, DatasetState
+from autopeft.service.job import Trouble
+from autopeft.service.ports import Datasets
+from autopeft.settings import ServiceSettings
+from autopeft.study import DataFiles, Limits, Study, Where
+from autopeft.wiring.aims import check_rungs, objectives_of
+from autopeft.wiring.allowed import file_allowed, model_allowed
+from autopeft.wiring.request import Request, space_of, study_of
+from autopeft.wiring.sockets import executor_of
+from autopeft.wiring.strategies import options_of
+from autopeft.wiring.uploaded import must_come_along, place_of
+from autopeft.wiring.warm import with_earlier
+
+DATASETS, JOBS = "datasets", "jobs"
+"""The folders, in that of the service, of what was uploaded and of what jobs have made."""
+
+_CODES: tuple[tuple[type[AutopeftError], str], ...] = (
+    (BudgetError, "invalid_budget"),
+    (SpaceError, "invalid_space"),
+    (DataError, "invalid_data"),
+    (BackboneError, "invalid_model"),
+    (OptionError, "invalid_option"),
+    (StudyError, "invalid_option"),
+    (StoreError, "store_unavailable"),
+    (PlanError, "invalid_plan"),
+)
+# What the command line calls by another name than a request does.
+_FIELDS = {
+    **{f"--{name}": f"task.{name}" for name in ("metric", "head", "loss", "text", "label")},
+    **{f"--{name}": name for name in ("model", "budget", "space", "strategy", "seed", "rungs")},
+    "--text-pair": "task.text_pair",
+    "--split": "task.split",
+    "--task": "task.kind",
+    "--max-length": "task.max_length",
+    "--epochs": "recipe.epochs",
+    "--batch-size": "recipe.batch_size",
+    "--precision": "recipe.precision",
+    "--warm-start": "warm_start",
+    "--objective": "objectives",
+    "--option": "options",
+    "--data": "data",
+    "--executor": "run.executor",
+    "--workers": "run.workers",
+    "--threads": "run.threads",
+    "--trials": "limits.trials",
+    "--time": "limits.seconds",
+    "--finals": "limits.finals",
+}
+
+
+class RefusedError(AutopeftError):
+    """A request that cannot be met; ``trouble`` says why, and which of its fields to change."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.detail)
+        self.trouble = trouble
+
+
+def trouble_of(error: AutopeftError, service: ServiceSettings, param: str = "") -> Trouble:
+    """Say what went wrong to whoever asked: in the words of a request, without any place."""
+    if isinstance(error, RefusedError):
+        return error.trouble
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), "internal")
+    words = re.sub(r"--[a-z][a-z-]*", lambda found: _FIELDS.get(found[0], found[0]), str(error))
+    return Trouble(code=code, detail=outward(words, service), param=param)
+
+
+def study_submitted(
+    body: SearchRequest, owner: str, datasets: Datasets, service: ServiceSettings, store: Store
+) -> Study:
+    """Make the study that an owner asks for, and refuse what cannot be searched.
+
+    Cheap checks come first, and each says which field it is about.
+
+    Raises:
+        RefusedError: Any of it cannot be used, or is not there for this owner.
+    """
+    request = _checked(body, request_submitted(body, owner, datasets, service), service)
+    try:
+        study = replace(study_of(request), owner=owner)
+    except AutopeftError as error:
+        raise RefusedError(trouble_of(error, service, _param(body, error))) from error
+    with _about("warm_start", service):
+        return with_earlier(study, request.warm_start, store)
+
+
+def request_submitted(
+    body: SearchRequest, owner: str, datasets: Datasets, service: ServiceSettings
+) -> Request:
+    """Find the model and the data that a request names, for its owner.
+
+    Raises:
+        RefusedError: They are not there, or not allowed.
+    """
+    with _about("model", service):
+        model = model_allowed(body.model, service)
+    data = data_submitted(body.data, body.task, owner, datasets, service)
+    task, recipe, limits = body.task, body.recipe, body.limits
+    return Request(
+        model=model,
+        data=data,
+        budget=body.budget,
+        space=body.space,
+        space_text=body.space_yaml,
+        strategy=body.strategy,
+        options=tuple(f"{name}={value}" for name, value in body.options.items()),
+        objective=",".join(body.objectives),
+        rungs=None if body.rungs is None else ",".join(map(repr, body.rungs)) or " ",
+        warm_start=body.warm_start,
+        seed=body.seed,
+        finals=limits.finals,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        precision=recipe.precision,
+        rank_scaling=recipe.rank_scaling,
+        gate_mean=recipe.gate_mean,
+        max_length=task.max_length,
+        text=task.text,
+        pair=task.text_pair,
+        label=task.label,
+        split=task.split,
+        kind=task.kind,
+        metric=task.metric,
+        head=task.head,
+        loss=task.loss,
+    )
+
+
+def data_submitted(
+    data: DataSource,
+    task: TaskOf,
+    owner: str,
+    datasets: Datasets,
+    service: ServiceSettings,
+) -> DataFiles:
+    """Find the files of a request's data sets and paths.
+
+    Raises:
+        RefusedError: A data set is not the owner's or not ready, or a path is not allowed.
+    """
+
+    def found(dataset: str | None, path: str | None, part: str) -> str | None:
+        if dataset is not None and path is not None:
+            detail = f"name either a {part}dataset or a {part}path, and not both"
+            raise RefusedError(Trouble(code="invalid_data", detail=detail, param="data"))
+        if path is not None:
+            with _about(f"data.{part}path", service):
+                return str(file_allowed(path, service))
+        if dataset is None:
+            return None
+        with _about(f"data.{part}dataset", service):
+            known = _ready(dataset, owner, datasets)
+            must_come_along(dict(known.found), task.kind, task.text)
+            return str(place_of(file_of(known, service)))
+
+    train = found(data.dataset, data.path, "")
+    return DataFiles(
+        train=train or "",
+        validation=found(data.validation_dataset, data.validation_path, "validation_"),
+        test=found(data.test_dataset, data.test_path, "test_"),
+    )
+
+
+def limits_submitted(body: SearchRequest, spent: float) -> Limits:
+    """Return when a search stops, of which some seconds are spent already."""
+    seconds = body.limits.seconds
+    left = None if seconds is None else max(0.0, seconds - spent)
+    return Limits(trials=body.limits.trials, seconds=left)
+
+
+def file_of(dataset: Dataset, service: ServiceSettings) -> Path:
+    """Return where a data set lies as it was uploaded."""
+    return service.folder.resolve() / DATASETS / dataset.id / dataset.file
+
+
+def folder_of(job_id: str, service: ServiceSettings) -> Path:
+    """Return the folder of what a job makes."""
+    return service.folder.resolve() / JOBS / job_id
+
+
+def outward(text: str, service: ServiceSettings) -> str:
+    """Return a text without the places of the machine: as a request would name them."""
+    own = service.folder
+    for folder in (own / DATASETS, own, *map(Path, (*service.data, *service.models))):
+        for place in (folder.expanduser().resolve(), folder):
+            text = text.replace(f"{place}/", "") if place.is_absolute() else text
+    return text
+
+
+def plan_outward(plan: Plan, service: ServiceSettings) -> Plan:
+    """Return a plan that names no place of the machine."""
+    data = plan.where.data
+    train, validation, test = (
+        None if file is None else outward(file, service)
+        for file in (data.train, data.validation, data.test)
+    )
+    files = DataFiles(train=train or "", validation=validation, test=test)
+    return replace(plan, where=Where(model=outward(plan.where.model, service), data=files))
+
+
+def _checked(body: SearchRequest, request: Request, service: ServiceSettings) -> Request:
+    """Look at each field by itself, so that what is said of it can name it."""
+    with _about("budget", service):
+        Budget.parse(request.budget)
+    with _about("space" if body.space_yaml is None else "space_yaml", service):
+        if body.space_yaml is None:
+            _must_be_known(body.space)
+        space_of(request)
+    with _about("strategy", service):
+        options_of(request.strategy, ())
+    with _about("options", service):
+        options_of(request.strategy, request.options)
+    with _about("objectives", service):
+        objectives_of(request.objective)
+    with _about("rungs", service):
+        check_rungs(request.rungs)
+    with _about("run", service):
+        executor_of(body.run.executor, body.run.workers)
+    return request
+
+
+def _must_be_known(name: str) -> None:
+    """Refuse a space that is no name: the command line would take it for a file to read."""
+    names = [space.name for space in known_spaces()]
+    if name not in names:
+        raise SpaceError(
+            f"there is no search space {name!r}: there are {', '.join(names)}, or send one of your "
+            "own as space_yaml"
+        )
+
+
+def _ready(dataset_id: str, owner: str, datasets: Datasets) -> Dataset:
+    unknown = f"there is no data set {dataset_id!r}: GET /v1/datasets lists yours"
+    try:
+        dataset = datasets.dataset(dataset_id)
+    except AutopeftError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise DataError(unknown) from None
+    if dataset.owner != owner:
+        raise DataError(unknown)
+    if dataset.state is DatasetState.VALIDATING:
+        raise DataError(f"the data set {dataset_id} is still being read: wait until it is ready")
+    if dataset.state is DatasetState.INVALID:
+        why = f": {dataset.trouble.detail}" if dataset.trouble else ""
+        raise DataError(f"the data set {dataset_id} cannot be used{why}")
+    return dataset
+
+
+@contextmanager
+def _about(param: str, service: ServiceSettings) -> Iterator[None]:
+    """Say of what goes wrong in a ``with`` block which field of the request it is about."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except AutopeftError as error:
+        raise RefusedError(trouble_of(error, service, param)) from error
+
+
+def _param(body: SearchRequest, error: AutopeftError) -> str:
+    """Guess which field is to be changed, where only the whole could be checked."""
+    match error:
+        case BackboneError():
+            return "model"
+        case DataError():
+            return "data.path" if body.data.dataset is None else "data.dataset"
+        case SpaceError():
+            return "space" if body.space_yaml is None else "space_yaml"
+        case BudgetError():
+            return "budget"
+    return "task" if body.task != TaskOf() else ""

@@ -1,0 +1,13 @@
+"""A service in a folder."""
+
+import pytest
+
+from tests.worker.premises import Premises
+
+
+@pytest.fixture
+def premises(tmp_path):
+    """A service with nothing to do yet."""
+    made = Premises(tmp_path)
+    yield made
+    made.close()
