@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Header, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi import Depends, Header, Request
 
 from autopeft.api.access import Access, Caller
 from autopeft.api.idempotency import LONGEST, Once
@@ -28,13 +27,6 @@ from autopeft.ports import Store
 from autopeft.service.key import Scope
 from autopeft.service.ports import Service
 from autopeft.settings import ServiceSettings
-
-_bearer = HTTPBearer(
-    scheme_name="key",
-    auto_error=False,
-    description="An API key of `autopeft keys create`, as a bearer token. Not needed on a machine "
-    "of your own while there are no keys.",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +87,8 @@ async def _caller(request: Request) -> Caller:
 
 
 def _with_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    async def allowed(
-        caller: Annotated[Caller, Depends(_caller)],
-        _token: Annotated[object, Security(_bearer)],
-    ) -> Caller:
+    async def allowed(request: Request) -> Caller:
+        caller: Caller = request.state.caller
         if not caller.allows(scope):
             raise ProblemError(
                 "forbidden",

@@ -20,9 +20,8 @@ from autopeft.errors import (
     UnknownError,
 )
 
-_BY_STATUS = {400: "invalid_request"} | {
-    code.status: name for name, code in reversed(CODES.items()) if code.status not in {500, 503}
-}
+_BY_STATUS = {code.status: name for name, code in reversed(list(CODES.items()))}
+"""The first of the codes that have a status."""
 _BY_ERROR: tuple[tuple[type[AutopeftError], str], ...] = (
     (UnknownError, "not_found"),
     (JobError, "conflict"),
@@ -66,8 +65,6 @@ def as_problem(error: AutopeftError, parts: Parts, request_id: str) -> ProblemEr
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _BY_STATUS.get(error.status_code, "invalid_request")
-    if error.status_code >= 500:
-        code = "internal"
     detail = str(error.detail)
     if detail in {status.phrase for status in HTTPStatus}:
         detail = _SENTENCES.get(code, "{detail}").format(
@@ -115,6 +112,8 @@ def invalid(errors: Sequence[Any], content_type: str | None = None) -> ProblemEr
         return _no_object(first, content_type)
     names = [place, *path] if place not in _PLACES else path
     param = ".".join(str(name) for name in names) or None
+    if place == "header":
+        param = str(param).title()
     why = str(first["msg"]).removeprefix("Value error, ")
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return ProblemError("invalid_request", f"{param}: {why}{more}", param=param)

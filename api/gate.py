@@ -25,7 +25,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] == "http" and _is_guarded(scope["path"]):
+        if scope["type"] == "http" and is_guarded(scope["path"]):
             request = Request(scope)
             try:
                 scope["state"]["caller"] = await to_thread.run_sync(self._caller, request)
@@ -41,5 +41,6 @@ class Gate:
         return caller
 
 
-def _is_guarded(path: str) -> bool:
+def is_guarded(path: str) -> bool:
+    """Whether a path is for known callers only."""
     return path.startswith(_GUARDED) or path in _ALONE

@@ -7,6 +7,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from autopeft import __version__
+from autopeft.api.examples import EXAMPLES
+from autopeft.api.gate import is_guarded
 from autopeft.resources.answers import Problem
 
 DESCRIPTION = """\
@@ -29,6 +31,12 @@ TAGS = [
     {"name": "catalog", "description": "What can be searched: spaces, methods, models."},
     {"name": "health", "description": "For operators."},
 ]
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key of `autopeft keys create`, as a bearer token. Not needed on a "
+    "machine of your own while there are no keys.",
+}
 _LAST = "HTTPValidationError", "ValidationError"
 
 
@@ -45,6 +53,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         )
         _add_problem(document)
+        _add_examples(document)
+        _add_security(document)
         _add_request_id(document)
         app.openapi_schema = document
     return app.openapi_schema
@@ -58,6 +68,21 @@ def _add_problem(document: dict[str, Any]) -> None:
     schemas.update(made["$defs"])
     for name in _LAST:  # ours are problems
         schemas.pop(name, None)
+
+
+def _add_security(document: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] = {"key": _KEY}
+    for path, operations in document["paths"].items():
+        if is_guarded(path):
+            for operation in operations.values():
+                operation["security"] = [{"key": []}]
+
+
+def _add_examples(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for name, example in EXAMPLES.items():
+        if name in schemas:
+            schemas[name]["examples"] = [example]
 
 
 def _add_request_id(document: dict[str, Any]) -> None:

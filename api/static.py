@@ -64,7 +64,7 @@ class File:
 
 def add_static(app: FastAPI) -> None:
     """Serve the page at ``/``, and ``/docs``, without anything from another place."""
-    for path, file in (_page() | _docs()).items():
+    for path, file in {**_page(), **_docs()}.items():
         app.router.add_route(path, _serving(file), methods=["GET"], include_in_schema=False)
 
 

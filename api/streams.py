@@ -44,6 +44,13 @@ class _Channel:
         self.recent: deque[tuple[int, bytes]] = deque(maxlen=_KEPT)
         self.listeners = 0
         self.changed = asyncio.Event()
+        self.reading = asyncio.Lock()
+
+    def keep(self, told: Sequence[tuple[int, bytes]]) -> None:
+        """Keep what was read of the past for those who ask next, where no gap comes of it."""
+        reaches_further = not self.recent or (told and told[0][0] < self.recent[0][0])
+        if told and told[-1][0] == self.last and reaches_further:
+            self.recent = deque(told, maxlen=_KEPT)
 
     def tell(self) -> None:
         """Wake all listeners; they wait for the next change by the next event."""
@@ -138,9 +145,11 @@ class Streams:
     ) -> AsyncIterator[tuple[int, bytes]]:
         """Yield what comes after an event, some at once, each with the number of the last."""
         while after < channel.last:
-            told = channel.since(after)
-            if told is None:
-                told = self._written(await self._read(job_id, after))
+            async with channel.reading:  # of many who begin at once, one reads for all
+                told = channel.since(after)
+                if told is None:
+                    told = self._written(await self._read(job_id, after))
+                    channel.keep(told)
             if not told:
                 return
             after = told[-1][0]

@@ -112,7 +112,7 @@ def pareto(study: Study, trials: Sequence[Trial], job: Job) -> ParetoResource:
     )
 
 
-def _spoken(names: Sequence[Objective], values: Sequence[float]) -> dict[str, float]:
+def _spoken(names: Sequence[Objective], values: Sequence[float]) -> dict[str, float | None]:
     pairs = zip(names, values, strict=True)
     return {name: value if name == "score" else abs(value) for name, value in pairs}
 
@@ -126,7 +126,7 @@ def _point(
         purpose=trial.proposal.purpose.value,
         label=what(study, trial),
         baseline=trial.proposal.purpose is Purpose.BASELINE,
-        values={**figures(study, measured)},
+        values={str(axis): value for axis, value in figures(study, measured).items()},
         share=measured.share,
         front=front,
     )

@@ -12,15 +12,15 @@ from typing import Any
 __version__ = "0.1.0.dev0"
 
 _LATER = {
-    "apply": "applying",
-    "remove": "applying",
-    "parameter_groups": "applying",
-    "choose_by": "applying",
-    "FollowPlan": "following",
-    "model_for": "heads",
-    "load": "keeping",
-    "save": "keeping",
-    "read_plan": "reading",
+    "apply": "production.applying",
+    "remove": "production.applying",
+    "parameter_groups": "production.applying",
+    "choose_by": "production.applying",
+    "FollowPlan": "production.following",
+    "model_for": "production.heads",
+    "load": "production.keeping",
+    "save": "production.keeping",
+    "read_plan": "plan",
 }
 
 
@@ -29,4 +29,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'autopeft' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"autopeft.production.{_LATER[name]}"), name)
+    return getattr(import_module(f"autopeft.{_LATER[name]}"), name)

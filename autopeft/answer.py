@@ -90,7 +90,7 @@ class Answer:
     def sentence(self) -> str:
         """Say the answer in one sentence, with its interval."""
         best = self.finalist
-        noise = {0: "its own seed", 1: "1 fresh seed"}.get(best.seeds, f"{best.seeds} fresh seeds")
+        noise = counted(best.seeds, "fresh seed") if best.seeds else "its own seed"
         found = (
             f"{best.name} (trial {best.trial}) reaches {self.metric} {best.score.mean:.3f} "
             f"(95% interval {best.score.low:.3f} to {best.score.high:.3f}, {noise}"
@@ -111,7 +111,8 @@ class Answer:
         rival = f"the best searched configuration (trial {searched.trial})"
         other = bar if self.chosen == searched.trial else rival
         if self.verdict == "not compared":
-            return f"{searched.seeds} fresh seeds are too few to tell it from {other} ({size})"
+            seeds = counted(searched.seeds, "fresh seed is", "fresh seeds are")
+            return f"{seeds} too few to tell it from {other} ({size})"
         if self.verdict == "better":
             return f"it is better than {bar}, at the same budget ({size})"
         if self.verdict == "worse" and other == bar:
@@ -119,6 +120,16 @@ class Answer:
         if self.verdict == "worse":
             return f"{other} is worse ({size})"
         return f"{other} shows no difference beyond noise ({size})"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Write a number with what it counts; more than one have an s at their end if not ``many``.
+
+    Example:
+        >>> counted(1, "epoch"), counted(1200, "epoch"), counted(2, "study", "studies")
+        ('1 epoch', '1,200 epochs', '2 studies')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def percent(share: float) -> str:

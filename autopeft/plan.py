@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from autopeft.answer import Interval
@@ -18,6 +19,8 @@ from autopeft.study import Task, Where
 from autopeft.trial import Recipe
 
 VERSION = 1
+FILE = "plan.json"
+"""What a plan is called in a directory."""
 NAMED = "named configuration"
 """The strategy of a plan that comes from no study, but from a published configuration."""
 _LATER: Mapping[str, Any] = {"exported": None}
@@ -74,12 +77,14 @@ class Drift:
 class Exported:
     """In which form trained weights lie beside this copy of a plan, and what that form has cost.
 
-    ``plan`` is the digest of the plan that this is a copy of.
+    ``plan`` is the digest of the plan that this is a copy of. ``probe`` are some of the numbers
+    that the exported model gives for made-up inputs, to be held against what it gives elsewhere.
     """
 
     plan: str
     format: Literal["peft", "merged"]
     drift: Drift
+    probe: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +242,20 @@ def _check_recipe(plan: Plan) -> None:
             f"the plan's recipe has no scale for {bare[0]!r}: write one into recipe/scales, or "
             "export it again"
         )
+
+
+def read_plan(file: Path | str) -> Plan:
+    """Read a plan from a file, or from the directory that it lies in.
+
+    Raises:
+        PlanError: There is no such file, or it holds no plan.
+    """
+    file = Path(file) / FILE if Path(file).is_dir() else Path(file)
+    try:
+        document = json.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise PlanError(f"cannot read the plan {str(file)!r}: {error}") from None
+    return Plan.from_json(document)
 
 
 @cache

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from autopeft.answer import Answer, Finalist, Interval, Verdict
+from autopeft.answer import Answer, Finalist, Interval, Verdict, counted
 from autopeft.errors import StudyError
 from autopeft.objectives import best, hypervolumes
 from autopeft.ranking import ranking_of
@@ -110,8 +110,11 @@ def _why_not(trials: Sequence[Trial]) -> str:
     paused = sum(trial.state is State.PAUSED for trial in trials)
     reasons = [trial.failure for trial in trials if trial.failure]
     if paused:
-        return f"{paused} trials have paused and none was trained to the end: raise --time"
+        found = counted(paused, "trial has", "trials have")
+        return f"{found} paused and none was trained to the end: raise --time"
     if reasons:
+        if len(reasons) == 1:
+            return f"the only trial failed: {reasons[0]}"
         return f"all {len(reasons)} trials failed, the first with: {reasons[0]}"
     return "no trial was run: raise --trials or --time"
 

@@ -64,10 +64,12 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What is to be measured. ``label`` names a baseline and is empty otherwise.
+    """What is to be measured.
 
-    ``of`` is the trial that a final repeats, None for every other purpose. ``inherited`` is the
-    score that shared weights gave the configuration before it was proposed, None without any.
+    ``label`` names a baseline, or is that of a probe of inherited scores (see `ranking`); it is
+    empty otherwise. ``of`` is the trial that a final repeats, None for every other purpose.
+    ``inherited`` is the score that shared weights gave the configuration before it was proposed,
+    None without any.
     """
 
     configuration: Configuration

@@ -1,6 +1,8 @@
 """What a supernet costs, and how well it ranks, on the space of the table (``table.py``).
 
     python benchmarks/supernet.py [--configurations N] [--sampling NAME ...] [--trainings T ...]
+    python benchmarks/supernet.py --configurations 273     all of them; its last line is their tau
+    python benchmarks/supernet.py --stored      that of the scores in the table, without training
 
 Truth are the scores of `tables/brown-tags.parquet`: every configuration really trained, the mean of
 its seeds. All times are seconds of the processor on one thread, measured in this run. `tau` is
@@ -88,6 +90,22 @@ def seconds_of_training(trainer, study, configurations) -> float:
     return float(np.mean(times))
 
 
+def stored() -> None:
+    """Print tau of the inherited scores that stand in the table, for each supernet's seed."""
+    import pyarrow.parquet as pq
+
+    truth: dict[str, list[float]] = {}
+    inherited: dict[int, dict[str, float]] = {}
+    for row in pq.read_table(table.TABLES / f"{table.NAME}.parquet").to_pylist():
+        if row["share"] == 1.0:
+            truth.setdefault(row["genome"], []).append(row["score"])
+            inherited.setdefault(row["seed"], {})[row["genome"]] = row["inherited"]
+    means = [float(np.mean(scores)) for scores in truth.values()]
+    for seed, scores in sorted(inherited.items()):
+        found = tau_with_interval([scores[genome] for genome in truth], means)
+        print(f"supernet of seed {seed}: tau {found} on all {len(truth)} configurations")
+
+
 def main() -> None:
     prepare()
     import torch
@@ -102,7 +120,11 @@ def main() -> None:
     parser.add_argument("--sampling", nargs="+", default=["sandwich", "single"])
     parser.add_argument("--trainings", nargs="+", type=float, default=[2.0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--stored", action="store_true")
     options = parser.parse_args()
+    if options.stored:
+        stored()
+        return
     torch.set_num_threads(1)
     study, rows = table.study(), known(options.configurations)
     trainer = Trainer.open(study.task, study.backbone, study.where, test=False, threads=1)
@@ -115,6 +137,7 @@ def main() -> None:
     print("\n| sampling | asked | seed | steps | cost, trainings | a score, of a training "
           "| tau | rho | best tenth by truth, found in the first tenth |")  # fmt: skip
     print("| --- | --: | --: | --: | --: | --: | --: | --: | --: |")
+    lines = []
     for sampling in options.sampling:
         for trainings in options.trainings:
             for seed in options.seeds:
@@ -130,13 +153,16 @@ def main() -> None:
                 each = (time.process_time() - began) / len(rows)
                 rho = spearmanr(scores, truth).statistic
                 tenth = max(1, len(rows) // 10)
+                tau = tau_with_interval(scores, truth)
+                lines.append(f"{sampling}, {trainings:g} trainings, seed {seed}: tau {tau}")
                 top = set(np.argsort(truth)[-tenth:]) & set(np.argsort(scores)[-tenth:])
                 print(
                     f"| {sampling} | {trainings:g} | {seed} | {work.steps} | {cost / training:.2f} "
-                    f"| 1/{training / each:.1f} | {tau_with_interval(scores, truth)} | {rho:.2f} "
+                    f"| 1/{training / each:.1f} | {tau} | {rho:.2f} "
                     f"| {len(top)} of {tenth} |",
                     flush=True,
                 )
+    print(f"\n{len(rows)} configurations; " + "; ".join(lines))
 
 
 if __name__ == "__main__":

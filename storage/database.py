@@ -15,6 +15,8 @@ from autopeft.errors import StoreError
 from autopeft.storage.addresses import make_folder, parse_address
 from autopeft.storage.schema import REVISION, revision, upgrade
 
+MOST_AT_ONCE = 40
+"""How many transactions may be open at once; one more waits for the first that ends."""
 _BUSY = (
     "is locked by another process that does not let go: stop that one, then run the same command "
     "again"
@@ -67,6 +69,7 @@ class Database:
         make_folder(url)
         self.name = url.database if url.get_backend_name() == "sqlite" else str(url)
         self._engine = _engine(url, durable=durable)
+        self._failed: float | None = None
         with self.reading() as connection:
             found = revision(connection)
         if found != REVISION:
@@ -86,6 +89,10 @@ class Database:
         with self._plainly(), engine.begin() as connection:
             yield connection
 
+    def failed_within(self, seconds: float) -> bool:
+        """Whether it could not be used at some moment of the last seconds."""
+        return self._failed is not None and time.monotonic() - self._failed < seconds
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
@@ -95,6 +102,7 @@ class Database:
         try:
             yield
         except DBAPIError as error:
+            self._failed = time.monotonic()
             raise StoreError(f"the store {self.name} {_sentence(error.orig)}") from error
         except PoolTimeout as error:
             raise StoreError(
@@ -126,9 +134,9 @@ def _engine(url: URL, *, durable: bool) -> Engine:
 
 
 def _options(url: URL) -> dict[str, Any]:
-    pool = {"pool_size": 5, "max_overflow": 35}
+    pool: dict[str, Any] = {"pool_size": 5, "max_overflow": MOST_AT_ONCE - 5}
     if url.get_backend_name() == "sqlite":
-        return pool
+        return {**pool, "pool_timeout": float(str(url.query["timeout"]))}
     chosen = {name: value for name, value in _SERVER.items() if name not in url.query}
     return {**pool, "pool_pre_ping": True, "connect_args": chosen}
 

@@ -134,3 +134,12 @@ def test_an_answer_is_read_back_with_its_ranking_and_front():
     )
 
     assert from_json(Answer, to_json(answer)) == answer
+
+
+def test_a_single_fresh_seed_is_told_as_one():
+    one = {name: replace(getattr(ANSWER, name), seeds=1) for name in ("searched", "baseline")}
+
+    sentence = replace(ANSWER, **one, verdict="not compared").sentence()
+
+    assert ", 1 fresh seed)" in sentence
+    assert "; 1 fresh seed is too few to tell it from the best baseline" in sentence

@@ -23,8 +23,8 @@ FLOORS: tuple[tuple[set[str], ...], ...] = (
     ({"methods"}, {"tasks"}),
     ({"training"},),
     ({"supernet"}, {"production"}),
-    ({"strategies"}, {"evaluators"}, {"executors"}, {"storage"}),
-    ({"settings"}, {"wiring"}),
+    ({"strategies"}, {"evaluators"}, {"executors"}, {"storage"}, {"settings"}),
+    ({"wiring"},),
     ({"api"}, {"worker"}, {"client"}),
     ({"cli", "__main__"},),
 )
@@ -129,7 +129,7 @@ def broken(module: str, code: str) -> list[str]:
 def test_a_module_belongs_to_a_room_and_imports_from_below_only(module):
     code = FILES[module].read_text("utf-8")
     if module == "autopeft":
-        known = {"typing.Any", "importlib.import_module"}  # and its names come from production
+        known = {"typing", "importlib"}  # what its names stand for is loaded when they are used
         assert {name for name, _ in imports(code, module)} <= known
         return
     assert room(module) in PLACES, f"{module} belongs to no room: add it to FLOORS or move it"

@@ -2,12 +2,14 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from autopeft.errors import PlanError
-from autopeft.plan import VERSION, Plan, schema
+from autopeft.plan import VERSION, Drift, Exported, Plan, read_plan, schema
+from autopeft.records import digest
 from tests.contracts.store import a_plan
 
 DOCUMENT = a_plan().to_json()
@@ -64,7 +66,8 @@ def test_the_schema_asks_for_every_key_that_a_plan_has_and_allows_no_other():
 
     assert len(seen) > 10
     for document, described in seen:
-        assert set(document) == set(described["properties"]) == set(described["required"])
+        later = {"digest", "exported"} if document is DOCUMENT else set()
+        assert set(document) == set(described["properties"]) == later | set(described["required"])
         assert described["additionalProperties"] is False
 
 
@@ -164,3 +167,83 @@ def test_a_recipe_without_a_rate_for_a_method_is_refused():
 def test_a_recipe_without_a_scale_for_a_method_is_refused():
     with pytest.raises(PlanError, match=r"the plan's recipe has no scale for 'lora': write one"):
         Plan.from_json(edited("recipe/scales", {}))
+
+
+# Digests
+
+
+def test_a_document_says_its_digest_and_the_digest_is_that_of_the_rest():
+    document = {name: DOCUMENT[name] for name in DOCUMENT if name not in {"digest", "exported"}}
+
+    assert DOCUMENT["digest"] == a_plan().digest == digest(document)
+
+
+def test_a_plan_of_before_there_were_digests_stays_readable_and_has_the_same_one():
+    old = without("digest")
+    del old["exported"]
+
+    assert Plan.from_json(old) == a_plan()
+
+
+def test_numbers_and_keys_may_be_written_in_another_way():
+    """As other programs do that read and write JSON."""
+    other = json.loads(json.dumps(DOCUMENT, sort_keys=True))
+    other["recipe"]["scales"]["lora"] = 2
+    assert isinstance(DOCUMENT["recipe"]["scales"]["lora"], float)
+
+    assert Plan.from_json(other) == a_plan()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("seed", 4), ("recipe/epochs", 9), ("expected/trial_score", 0.99), ("task/max_length", 17)],
+)
+def test_a_plan_that_was_edited_by_hand_is_noticed(path, value):
+    with pytest.raises(
+        PlanError, match=r"edited after it was written: its digest is .* delete the line of its dig"
+    ):
+        Plan.from_json(edited(path, value))
+
+
+def test_a_change_that_is_meant_is_taken_without_the_digest():
+    document = edited("seed", 4)
+    del document["digest"]
+
+    assert Plan.from_json(document).seed == 4
+
+
+def test_what_is_said_of_an_export_belongs_to_the_digest():
+    drift = Drift(largest=0.1, mean=0.01, scale=1.0, same=1.0, examples=4)
+    exported = Exported(plan=a_plan().digest, format="merged", drift=drift, probe=(0.5,))
+    copied = replace(a_plan(), exported=exported)
+
+    assert copied.digest != a_plan().digest
+    assert Plan.from_json(json.loads(json.dumps(copied.to_json()))) == copied
+
+
+def test_sizes_over_the_budget_are_refused_with_the_largest_cell():
+    document = edited("configuration", [[4], [4]]) | {"parameters": 64}
+    document["provenance"]["ceiling"] = 50
+
+    with pytest.raises(
+        PlanError,
+        match=r"trains 64 parameters, and its budget '1%' allows 50: it was edited by hand \(its "
+        r"largest cell is lora@attention\.query of size 4 in block 1, 32 parameters\); make it",
+    ):
+        Plan.from_json(document)
+
+
+def test_a_plan_is_read_from_a_file_or_its_directory(tmp_path):
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(DOCUMENT), encoding="utf-8")
+
+    assert read_plan(file) == read_plan(tmp_path) == read_plan(str(file)) == a_plan()
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"\xff"])
+def test_a_file_that_holds_no_plan_is_named(content, tmp_path):
+    if content is not None:
+        (tmp_path / "plan.json").write_bytes(content)
+
+    with pytest.raises(PlanError, match=r"cannot read the plan '.*plan\.json'"):
+        read_plan(tmp_path / "plan.json")

@@ -8,6 +8,7 @@ import pytest
 from autopeft.answer import Interval, Ranking
 from autopeft.plan import VERSION, Expected, Plan, Provenance
 from autopeft.report import report
+from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.written.reading import read_space
 from autopeft.selection import answer
 from autopeft.trial import Fidelity, Purpose, Trial
@@ -99,6 +100,43 @@ def test_every_trial_has_a_row_with_what_became_of_it():
     assert table[1][6] == "0.1391"  # 0.15 more than the baseline, with 408 of 440 parameters fewer
     assert [row[5] for row in table[2:5]] == ["ValueError: a ¦ b", "MemoryError", "waiting"]
     assert [row[1] for row in table[5:]] == ["final of 1", "final of 0"]
+
+
+def test_what_is_too_long_for_a_cell_is_cut_there_and_told_in_full_below():
+    slots = STUDY.space.slots
+    sizes = tuple(tuple(1 + (block + i) % 3 for i, _ in enumerate(slots)) for block in range(2))
+    trial = searched(1, 36)
+    rates = dict.fromkeys(("lora", "serial_adapter", "parallel_adapter", "prefix"), 1e-3)
+    trial = replace(
+        trial,
+        proposal=replace(
+            trial.proposal,
+            configuration=Configuration(sizes),
+            recipe=replace(trial.proposal.recipe, learning_rates=rates),
+        ),
+    )
+    reason = "ValueError: " + "a very long story " * 9 + "without an end"
+    failed = Trial(number=2, proposal=a_proposal(rate=2e-3)).failed(reason)
+
+    page = report(STUDY, (baseline(0, 30), trial, failed), ANSWER, a_plan())
+
+    summary = trial.proposal.configuration.summary(slots)
+    section = page.partition("## Trials\n")[2].partition("\n## ")[0]
+    assert f"| {summary[:59]}… |" in section
+    assert f"- trial 1: {summary}\n" in section
+    assert f"| {reason[:59]}… |" in section
+    assert f"- trial 2: {reason}" in section
+    assert max(len(cell) for row in rows(page, "Trials") for cell in row) == 60
+    assert summary not in page.partition("## Pareto front\n")[2].partition("\n## ")[0]
+    assert "In full:" not in PAGE
+
+
+def test_one_of_a_thing_is_not_told_as_several():
+    study = replace(STUDY, recipe=replace(STUDY.recipe, epochs=1))
+    plan = a_plan()
+    plan = replace(plan, recipe=replace(plan.recipe, epochs=1))
+
+    assert "1 epoch of batches" in report(study, TRIALS, ANSWER, plan)
 
 
 def test_the_finalists_are_compared_with_their_intervals():
@@ -315,7 +353,8 @@ class TestTrust:
 
 
 def test_options_and_earlier_studies_are_told():
-    study = replace(STUDY, options={"walk": "8", "batch": "4"}, earlier=("abc:7.2", "def:3", "aaa:", "old"))
+    earlier = ("abc:7.2", "def:3", "aaa:", "old")
+    study = replace(STUDY, options={"walk": "8", "batch": "4"}, earlier=earlier)
     asked = {
         row[0]: row[1] for row in rows(report(study, TRIALS, ANSWER, a_plan()), "What was asked")
     }

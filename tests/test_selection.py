@@ -388,6 +388,8 @@ def test_predictions_of_a_regression_are_read_as_numbers():
             ],
             "all 2 trials failed, the first with: ValueError: shapes differ",
         ),
+        ([Trial(number=0, proposal=a_proposal()).failed("odd")], "the only trial failed: odd"),
+        ([paused(0)], "1 trial has paused and none was trained to the end: raise --time"),
         (
             [
                 paused(0),

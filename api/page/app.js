@@ -90,7 +90,7 @@ function KeyDialog({ open, close, why, changed }) {
         this tab until you close it.
       </p>
       <label for="key">Key</label>
-      <input id="key" type="password" autocomplete="off" spellcheck="false" value=${text}
+      <input id="key" type="password" autocomplete="off" spellcheck=${false} value=${text}
         aria-describedby="key-hint" onInput=${(event) => setText(event.target.value)} />
       <div class="buttons">
         <button type="submit" class="primary">Use this key</button>

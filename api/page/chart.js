@@ -4,7 +4,7 @@
 import { html } from "./vendor/preact-htm.js";
 import { useWidth } from "./live.js";
 
-const MARGIN = { top: 16, right: 20, bottom: 46, left: 62 };
+const MARGIN = { top: 22, right: 20, bottom: 46, left: 62 };
 
 /** A linear map of one range onto another. */
 export function linear([low, high], [from, to]) {
@@ -108,7 +108,7 @@ export function Legend({ kinds, hollow, more = [] }) {
 export function Numbers({ caption, head, rows }) {
   return html`<details class="numbers">
     <summary>The numbers as a table</summary>
-    <div class="scroll" role="region" aria-label=${caption} tabindex="0">
+    <div class="scroll" role="group" aria-label=${caption} tabindex="0">
       <table>
         <caption>${caption}</caption>
         <thead><tr>${head.map((text) => html`<th scope="col" key=${text}>${text}</th>`)}</tr></thead>

@@ -50,8 +50,8 @@ function planOf(answer) {
 }
 
 function Table({ caption, rows, pair }) {
-  return html`<div class="scroll" role="region" aria-label=${caption} tabindex="0"><table class="two">
-    <caption>${caption}</caption>
+  return html`<div class="scroll" role="group" aria-label=${caption} tabindex="0"><table class="two">
+    <caption class="unseen">${caption}</caption>
     <thead><tr><td></td>${pair.map(({ search }, place) => html`<th scope="col" key=${place}><a href=${`#/searches/${encodeURIComponent(search.id)}`}>${["First", "Second"][place]}: ${write.title(search)}</a></th>`)}</tr></thead>
     <tbody>${rows.map(([name, cells, differs]) => html`<tr key=${name} class=${differs ? "differs" : ""}>
       <th scope="row">${name}${differs && html` <span class="badge">differs</span>`}</th>${cells.map((cell, place) => html`<td key=${place}>${cell}</td>`)}</tr>`)}</tbody>

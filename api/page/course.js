@@ -69,12 +69,13 @@ export function Course({ trials, started, events, metric }) {
     return html`<p class="empty">Here is how the score grows with time, as soon as a trial is measured.</p>`;
   const line = bestSoFar(points);
   const unit = unitOf(points.at(-1).at);
+  const inUnits = points.map(({ trial, at }) => ({ trial, at: at / unit.size }));
   const label = `${unit.name} ${clock ? "since the start" : "of training"}`;
-  const across = { ends: ends(points.map((p) => p.at), { from: 0, margin: 0.03 }), label, write: (v) => trimmed(v / unit.size) };
+  const across = { ends: ends(inUnits.map((p) => p.at), { from: 0, margin: 0.03 }), label, write: trimmed };
   const up = { ends: ends(points.map((p) => p.trial.score)), label: metric, write: trimmed };
   const draw = (x, y, frame) => html`
-    <path class="best" d=${stepsOf(line, x, y, frame.width - frame.right)} />
-    ${points.map(({ trial, at }) => html`<${Point} key=${trial.number} x=${x(at)} y=${y(trial.score)} kind=${trial.purpose} solid=${whole(trial)} tip=${`Trial ${trial.number}: ${write.score(trial.score)} after ${write.duration(at)}`} />`)}`;
+    <path class="best" d=${stepsOf(bestSoFar(inUnits), x, y, frame.width - frame.right)} />
+    ${inUnits.map(({ trial, at }) => html`<${Point} key=${trial.number} x=${x(at)} y=${y(trial.score)} kind=${trial.purpose} solid=${whole(trial)} tip=${`Trial ${trial.number}: ${write.score(trial.score)} after ${write.duration(at * unit.size)}`} />`)}`;
   return html`<${Chart} name="course" title=${`${metric} against time`} text=${inWords(line, points, metric)} x=${across} y=${up} draw=${draw} />
     <${Legend} kinds=${new Set(points.map((p) => p.trial.purpose))} hollow=${points.some((p) => !whole(p.trial))} more=${[["best", "best so far"]]} />
     <${Numbers} caption=${`${metric} of each trial by ${label}`} head=${["Trial", "What", unit.name, metric]}

@@ -23,7 +23,7 @@ function Row({ dataset, remove }) {
 
 function Table({ datasets, remove }) {
   if (!datasets.length) return html`<p class="empty">There are no data sets yet: upload the first one.</p>`;
-  return html`<div class="scroll" role="region" aria-label="Data sets" tabindex="0"><table>
+  return html`<div class="scroll" role="group" aria-label="Data sets" tabindex="0"><table>
     <caption class="unseen">Data sets, the newest first</caption>
     <thead><tr><th scope="col">Data set</th><th scope="col">State</th><th scope="col">What is in it</th>
       <th scope="col" class="number wide">Size</th><th scope="col" class="wide">Uploaded</th><th scope="col">Remove</th></tr></thead>

@@ -29,11 +29,11 @@ export function Events({ events, problem }) {
         ${KINDS.map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}
       </select></label></div>
     ${shown.length
-      ? html`<ol class="log" aria-label="Events, the latest first" reversed>
+      ? html`<ol class="log" aria-label="Events, the latest first" tabindex="0" reversed>
           ${shown.slice(0, most).map((event) => html`<li key=${event.id} class=${event.level}>
             <time datetime=${event.at} title=${write.date(event.at)}>${write.time(event.at)}</time>
             ${event.level !== "info" && html`<strong>${event.level}</strong>`}
-            <span>${event.message}</span></li>`)}
+            <span>${write.capital(event.message)}</span></li>`)}
         </ol>`
       : html`<p class="empty">Nothing of that kind has happened yet.</p>`}
     ${shown.length > most && html`<button type="button" onClick=${() => setMost(most + STEP)}>Show older ones</button>`}`;

@@ -45,6 +45,7 @@ function datasetOptions(datasets) {
 function Uploaded({ known, data, wrong, reload }) {
   const options = datasetOptions(known.datasets);
   const [fresh, setFresh] = useState(null);
+  const [open] = useState(!options.length); // it must not close while it says what came of an upload
   const done = (dataset) => {
     if (dataset.state === "ready") setFresh(dataset.id);
     reload();
@@ -56,7 +57,7 @@ function Uploaded({ known, data, wrong, reload }) {
       <${Choice} name="data.validation_dataset" label="Validation" values=${options} usual=${data.validation_dataset} empty="a part of it" wrong=${wrong("data.validation_dataset")} />
       <${Choice} name="data.test_dataset" label="Test" values=${options} usual=${data.test_dataset} empty="a part of it" wrong=${wrong("data.test_dataset")} />
     </div>
-    <details open=${!options.length}><summary>Upload a data set</summary><${Upload} done=${done} /></details>`;
+    <details open=${open}><summary>Upload a data set</summary><${Upload} done=${done} /></details>`;
 }
 
 function Paths({ data, wrong }) {
@@ -89,14 +90,14 @@ export function Data({ known, from, wrong, reload }) {
 function Objectives({ chosen }) {
   return html`<fieldset class="plain"><legend>Beside the score, go by</legend>
     <input type="hidden" name="objectives" data-read="list" value="score" />
-    ${OBJECTIVES.map(([value, text]) => html`<label class="check" key=${value}><input type="checkbox" name="objectives" value=${value} checked=${chosen.includes(value)} /> ${text}</label>`)}
+    ${OBJECTIVES.map(([value, text]) => html`<label class="check" key=${value}><input type="checkbox" name="objectives" value=${value} defaultChecked=${chosen.includes(value)} /> ${text}</label>`)}
   </fieldset>`;
 }
 
 const pairs = (values) => Object.entries(values ?? {}).map(([name, value]) => `${name}=${value}`).join("\n");
 
 function Area({ read, value, rows = 3, ...field }) {
-  return html`<${Field} ...${field}>${(own) => html`<textarea ...${own} rows=${rows} data-read=${read} spellcheck="false">${value}</textarea>`}<//>`;
+  return html`<${Field} ...${field}>${(own) => html`<textarea ...${own} rows=${rows} data-read=${read} spellcheck=${false}>${value}</textarea>`}<//>`;
 }
 
 function Training({ from, wrong }) {

@@ -4,14 +4,16 @@ import { html } from "./vendor/preact-htm.js";
 
 const idOf = (name) => `field-${name.replaceAll(".", "-")}`;
 
-/** A labelled field with a hint and, where the service refused it, why. */
-export function Field({ name, label, hint, wrong, children, ...more }) {
+/** A labelled field with a hint and, where the service refused it, why.
+ *
+ * `value` is what it begins with: what somebody has typed stays, whatever is drawn anew. */
+export function Field({ name, label, hint, wrong, value, children, ...more }) {
   const id = idOf(name);
   const described = [hint && `${id}-hint`, wrong && `${id}-wrong`].filter(Boolean).join(" ") || null;
   const own = { id, name, "aria-describedby": described, "aria-invalid": wrong ? "true" : null };
   return html`<div class=${`field ${wrong ? "is-wrong" : ""}`}>
     <label for=${id}>${label}</label>
-    ${children ? children(own) : html`<input ...${own} autocomplete="off" spellcheck="false" ...${more} />`}
+    ${children ? children(own) : html`<input ...${own} autocomplete="off" spellcheck=${false} defaultValue=${value} ...${more} />`}
     ${hint && html`<p class="hint" id=${`${id}-hint`}>${hint}</p>`}
     ${wrong && html`<p class="wrong" id=${`${id}-wrong`}>${wrong}</p>`}
   </div>`;

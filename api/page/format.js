@@ -13,8 +13,10 @@ export const percent = (share) => {
   return `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)}%`;
 };
 
+const plain = (value) => value.toFixed(3).replace("-", "−");
+
 export const interval = (found) =>
-  found ? `${found.mean.toFixed(3)} [${found.low.toFixed(3)}, ${found.high.toFixed(3)}]` : DASH;
+  found ? `${plain(found.mean)} [${plain(found.low)}, ${plain(found.high)}]` : DASH;
 
 const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3);
 
@@ -97,8 +99,15 @@ export const title = (search) => `${brief(search.request.model)} at ${search.req
 /** Where the data of a search comes from. */
 export const source = ({ data }) => data.dataset ?? data.path ?? DASH;
 
-/** What a trial trains, in a few words. */
-export const what = (trial) => trial.label || `configuration ${trial.number}`;
+/** What a trial trains, in a few words: a name, or the methods; the map has where and how large. */
+export function what(trial) {
+  const label = trial.label || `configuration ${trial.number}`;
+  const methods = [...new Set(Array.from(label.matchAll(/(\w+)@/g), ([, method]) => method))];
+  if (!methods.length) return label;
+  return `${label.startsWith("probe") ? "probe: " : ""}${methods.join(" + ")}`;
+}
+
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** The largest of a list by a measure, or undefined. */
 export function best(items, measure) {

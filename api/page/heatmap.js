@@ -7,7 +7,7 @@ import * as write from "./format.js";
 const CELL = { width: 34, height: 22 };
 const LEFT = 52;
 const LEVELS = 5;
-const LETTER = 5.2;
+const LETTER = 6.6;
 
 /** The columns in use, each with its largest size over all slots of its method. */
 export function columnsOf({ slots, sizes }) {
@@ -53,10 +53,10 @@ export function HeatMap({ trial }) {
   if (!columns.length)
     return html`<p class="empty">Trial ${trial.number} puts nothing into the backbone: only the head is trained.</p>`;
   const longest = Math.max(...columns.map(({ slot }) => slot.length)) * LETTER;
-  const top = 16 + longest * 0.82;
+  const top = 16 + longest * 0.78;
   const width = LEFT + columns.length * CELL.width + longest * 0.7;
   const height = top + trial.sizes.length * CELL.height + 4;
-  return html`<div class="scroll" role="region" aria-label="Map of the sizes" tabindex="0">
+  return html`<div class="scroll" role="group" aria-label="Map of the sizes" tabindex="0">
       <svg width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`} role="img" aria-labelledby="heat-title heat-text">
         <title id="heat-title">Sizes of trial ${trial.number}, blocks by slots</title>
         <desc id="heat-text">${inWords(columns, trial.sizes)}</desc>

@@ -62,15 +62,18 @@ function Section({ id, title, children }) {
 export function bestTrial(trials, answer) {
   if (answer) return answer.chosen;
   const scored = trials.filter((trial) => Number.isFinite(trial.score) && trial.purpose !== "final");
-  return write.best(scored, (trial) => trial.score)?.number ?? null;
+  const longest = Math.max(...scored.map((trial) => trial.share ?? 1));
+  const whole = scored.filter((trial) => (trial.share ?? 1) === longest);
+  return write.best(whole, (trial) => trial.score)?.number ?? null;
 }
 
-function Sizes({ search, number, best }) {
+function Sizes({ search, number, best, trials }) {
+  const label = trials.find((trial) => trial.number === number)?.label;
   const path = `searches/${encodeURIComponent(search.id)}/trials/${number}`;
   const trial = useLoad(() => ask(path), [search.id, number]);
   return html`<${Loaded} of=${trial} what=${`trial ${number}`}>${(found) => html`
     <p>${number === best ? html`<strong>The best configuration${search.answer ? ", of which the plan is made" : " so far"}:</strong> ` : ""}trial
-      ${" "}${number}, ${write.what(found)}, ${write.count(found.parameters)} parameters, score ${write.score(found.score)}.</p>
+      ${" "}${number}, ${write.what({ ...found, label: label || found.label })}, ${write.count(found.parameters)} parameters, score ${write.score(found.score)}.</p>
     <${HeatMap} trial=${found} /><${Recipe} trial=${found} />`}<//>`;
 }
 
@@ -94,6 +97,7 @@ function Whole({ search, results, events, problem, reload }) {
   const best = bestTrial(trials, answer);
   const [chosen, setChosen] = useState(null);
   const number = chosen ?? best;
+  const hopeless = !trials.length && write.ENDED.has(search.state);
   const show = (wish) => {
     setChosen(wish);
     document.getElementById("sizes")?.scrollIntoView({ block: "start" });
@@ -108,19 +112,24 @@ function Whole({ search, results, events, problem, reload }) {
     <${Found} search=${search} answer=${answer} />
     <${Section} id="progress" title=${write.ENDED.has(search.state) ? "Cost" : "Progress and cost"}><${Progress} job=${search} />
       <${Cost} job=${search} trials=${trials} prepared=${answer?.prepared} /><//>
+    ${hopeless ? null : html`<${Measured} ...${{ search, trials, ceiling, metric, events, number, best, show }} />`}
     <div class="pair">
+      <${Section} id="downloads" title="Downloads"><${Downloads} search=${search} /><//>
+      <${Section} id="asked" title="What was asked"><${Asked} search=${search} results=${results} />
+        <p class="more"><a href=${`#/submit?from=${encodeURIComponent(search.id)}`}>Begin a new search from this one</a> · <a href=${`#/compare/${encodeURIComponent(search.id)}`}>Compare it with another</a></p><//>
+    </div>
+    <${Section} id="events" title="What happened"><${Events} events=${events} problem=${problem} /><//>`;
+}
+
+/** The pictures and the table of what was measured. */
+function Measured({ search, trials, ceiling, metric, events, number, best, show }) {
+  return html`<div class="pair">
       <${Section} id="pareto-section" title="What it reaches with how much"><${Pareto} trials=${trials} ceiling=${ceiling} metric=${metric} /><//>
       <${Section} id="course-section" title="Score against time"><${Course} trials=${trials} started=${search.started} events=${events} metric=${metric} /><//>
     </div>
     <${Section} id="sizes" title="Where the parameters are">
-      ${number == null ? html`<p class="empty">Here are the sizes of the best configuration, block by block, as soon as there is one.</p>` : html`<${Sizes} search=${search} number=${number} best=${best} />`}<//>
-    <${Section} id="trials-section" title="Trials"><${Trials} trials=${trials} metric=${metric} chosen=${number} show=${show} /><//>
-    <div class="pair">
-      <${Section} id="downloads" title="Downloads"><${Downloads} search=${search} /><//>
-      <${Section} id="asked" title="What was asked"><${Asked} search=${search} results=${results} />
-        <p><a href=${`#/submit?from=${encodeURIComponent(search.id)}`}>Begin a new search from this one</a> · <a href=${`#/compare/${encodeURIComponent(search.id)}`}>Compare it with another</a></p><//>
-    </div>
-    <${Section} id="events" title="What happened"><${Events} events=${events} problem=${problem} /><//>`;
+      ${number == null ? html`<p class="empty">Here are the sizes of the best configuration, block by block, as soon as there is one.</p>` : html`<${Sizes} search=${search} number=${number} best=${best} trials=${trials} />`}<//>
+    <${Section} id="trials-section" title="Trials"><${Trials} trials=${trials} metric=${metric} chosen=${number} show=${show} /><//>`;
 }
 
 export function Job({ id }) {

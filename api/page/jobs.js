@@ -44,13 +44,13 @@ function Row({ search }) {
     <td><${Badge} state=${search.state} /></td>
     <td class="wide"><${Progressed} search=${search} /></td>
     <td class="number">${write.score(search.progress.best)}</td>
-    <td class="number wide">${write.duration(search.progress.seconds)}</td>
+    <td class="number wide">${write.duration(search.progress.seconds || NaN)}</td>
     <td class="wide"><time datetime=${search.created}>${write.date(search.created)}</time></td>
   </tr>`;
 }
 
 function Table({ searches }) {
-  return html`<div class="scroll" role="region" aria-label="Searches" tabindex="0"><table>
+  return html`<div class="scroll" role="group" aria-label="Searches" tabindex="0"><table>
     <caption class="unseen">Searches, the newest first</caption>
     <thead><tr><th scope="col">Search</th><th scope="col">State</th><th scope="col" class="wide">Trials</th>
       <th scope="col" class="number">Best score</th><th scope="col" class="number wide">Time</th><th scope="col" class="wide">Submitted</th></tr></thead>

@@ -44,9 +44,9 @@ function inWords(shown, front, ceiling, metric) {
 }
 
 function Budget({ x, height, top, bottom, width }) {
-  const left = x > width - 110;
+  const left = x > width - 60;
   return html`<g><line class="budget" x1=${x} x2=${x} y1=${top} y2=${height - bottom} />
-    <text class="note" x=${left ? x - 6 : x + 6} y=${top + 11} text-anchor=${left ? "end" : "start"}>budget</text></g>`;
+    <text class="note" x=${left ? width - 4 : x} y=${top - 6} text-anchor=${left ? "end" : "middle"}>budget</text></g>`;
 }
 
 export function Pareto({ trials, ceiling, metric, name = "pareto" }) {

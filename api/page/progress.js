@@ -34,14 +34,12 @@ export function Progress({ job }) {
   const text = explained(job);
   const { trials, of } = progress;
   return html`${text && html`<p>${text}</p>`}
-    ${of > 0 && html`<div class="bar"><label for="trials-bar">Trials: ${trials} of ${of}</label>
+    ${of > 0 && !ENDED.has(state) && html`<div class="bar"><label for="trials-bar">Trials: ${trials} of ${of}</label>
       <progress id="trials-bar" max=${of} value=${Math.min(trials, of)}></progress></div>`}
     ${state === "running" && progress.share > 0 && progress.phase && html`<div class="bar">
-      <label for="phase-bar">${sentence(write.phase(progress.phase))}: ${write.percent(progress.share)}</label>
+      <label for="phase-bar">${write.capital(write.phase(progress.phase))}: ${write.percent(progress.share)}</label>
       <progress id="phase-bar" max="1" value=${progress.share}></progress></div>`}`;
 }
-
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function until(job) {
   const left = job.progress.remaining;
@@ -56,7 +54,7 @@ export function Cost({ job, trials, prepared }) {
   const training = trials.reduce((sum, trial) => sum + (trial.seconds ?? 0), 0);
   const left = ENDED.has(state) ? "nothing" : progress.remaining == null ? "not known yet" : `about ${write.duration(progress.remaining)}${until(job)}`;
   const facts = [
-    ["So far", write.duration(progress.seconds)],
+    ["So far", write.duration(progress.seconds || NaN)],
     ["To come", left],
     ["Trials ended", progress.of ? `${progress.trials} of ${progress.of}` : progress.trials],
     ["In trials", training ? `${write.duration(training)} of training and scoring` : "–"],

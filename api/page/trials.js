@@ -32,7 +32,7 @@ export function kept(trials, { state, purpose, text, front }) {
       (!state || trial.state === state) &&
       (!purpose || trial.purpose === purpose) &&
       (!front || trial.front) &&
-      (!word || `${trial.number} ${write.what(trial)} ${trial.failure}`.toLowerCase().includes(word)),
+      (!word || `${trial.number} ${trial.label} ${write.what(trial)} ${trial.failure}`.toLowerCase().includes(word)),
   );
 }
 
@@ -107,7 +107,7 @@ export function Trials({ trials, metric, chosen, show }) {
   const set = (change) => setFilter((known) => ({ ...known, ...change }));
   return html`<${Filters} trials=${trials} filter=${filter} set=${set} />
     <p role="status" class="hint">${rows.length} of ${trials.length} trials</p>
-    <div class="scroll" role="region" aria-label="Trials" tabindex="0">
+    <div class="scroll" role="group" aria-label="Trials" tabindex="0">
       <table class="trials">
         <caption class="unseen">Trials of the search; the heads of the columns sort</caption>
         <thead><${Head} columns=${columns} order=${order} set=${setOrder} /></thead>

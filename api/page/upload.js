@@ -59,7 +59,6 @@ export function Upload({ done }) {
       done(begun);
       const found = await checked(begun.id);
       setDataset(found);
-      announce(found.state === "ready" ? `${found.name} is ready.` : `${found.name} cannot be used.`);
       done(found);
     } catch (found) {
       setProblem(found);

@@ -26,7 +26,7 @@ export function answerOf(search) {
 export function Verdict({ answer }) {
   const [mood, words] = WORDS[answer.verdict] ?? ["even", answer.verdict];
   return html`<div class="answer">
-    <p class="sentence">${answer.sentence}</p>
+    <p class="sentence">${write.capital(answer.sentence)}</p>
     <p class=${`verdict ${mood}`}><strong>Verdict: ${answer.verdict}.</strong> ${words}</p>
     ${(answer.warnings ?? []).map((text) => html`<p class="warning" key=${text}><strong>Warning:</strong> ${text}</p>`)}
   </div>`;
@@ -38,8 +38,8 @@ export function Finalists({ answer }) {
     ["best baseline", answer.baseline],
   ].filter(([, finalist]) => finalist);
   if (!rows.length) return null;
-  return html`<div class="scroll" role="region" aria-label="Finalists" tabindex="0"><table>
-      <caption>The finalists. Intervals are 95% bootstrap intervals over ${write.count(answer.validation_examples)} validation examples and the fresh seeds.</caption>
+  return html`<div class="scroll" role="group" aria-label="Finalists" tabindex="0"><table>
+      <caption class="unseen">The finalists</caption>
       <thead><tr><th scope="col">Finalist</th><th scope="col">Configuration</th><th scope="col" class="number">Trial</th>
         <th scope="col" class="number">Parameters</th><th scope="col" class="number">Fresh seeds</th><th scope="col" class="number">${answer.metric}</th></tr></thead>
       <tbody>${rows.map(([role, finalist]) => html`<tr key=${role} class=${finalist.trial === answer.chosen ? "chosen" : ""}>
@@ -47,6 +47,7 @@ export function Finalists({ answer }) {
         <td>${finalist.name}</td><td class="number">${finalist.trial}</td><td class="number">${write.count(finalist.parameters)}</td>
         <td class="number">${finalist.seeds}</td><td class="number">${write.interval(finalist.score)}</td></tr>`)}</tbody>
     </table></div>
+    <p class="hint">Intervals are 95% bootstrap intervals over ${write.count(answer.validation_examples)} validation examples and the fresh seeds.</p>
     ${answer.difference && html`<p>Searched minus baseline: <strong>${write.difference(answer.difference)}</strong></p>`}`;
 }
 
@@ -75,7 +76,7 @@ function Scale({ tau }) {
     <g aria-hidden="true">
       <line class="ruler" x1=${at(-1)} x2=${at(1)} y1="18" y2="18" />
       ${[-1, 0, 1].map((value) => html`<g key=${value}><line class="ruler" x1=${at(value)} x2=${at(value)} y1="10" y2="26" />
-        <text x=${at(value)} y="44" text-anchor="middle">${["reverse", "chance", "same"][value + 1]}</text></g>`)}
+        <text x=${at(value)} y="44" text-anchor=${["start", "middle", "end"][value + 1]} dx=${14 * value}>${["reverse", "chance", "same"][value + 1]}</text></g>`)}
       <line class="reach" x1=${at(tau.low)} x2=${at(tau.high)} y1="18" y2="18" />
       <circle class="middle" cx=${at(tau.mean)} cy="18" r="6" />
     </g>

@@ -1,5 +1,6 @@
 """Files that a job has made."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ from fastapi import Path as InPath
 from starlette.responses import FileResponse
 
 from autopeft.api.dependencies import PresentDep, Reader, ServiceDep, SettingsDep
-from autopeft.api.problems import documented, missing
+from autopeft.api.problems import ProblemError, documented, missing
 from autopeft.api.routes.jobs import JobId, as_json, found
 from autopeft.resources.answers import ArtifactResource, Listed
 from autopeft.service.dataset import Artifact
@@ -24,6 +25,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     206: {**_BYTES, "description": "The part of the file that `Range` asked for."},
     304: {"description": "It has not changed since the `If-None-Match` that was sent."},
 }
+_PART = re.compile(r"(\d{0,18})-(\d{0,18})", re.ASCII)
 FileName = Annotated[str, InPath(alias="name", description="The file's name.")]
 
 
@@ -69,8 +71,30 @@ def add_artifacts(router: APIRouter, kind: Kind) -> None:
         headers = {"ETag": f'"{artifact.digest}"', "Cache-Control": "private, no-cache"}
         if headers["ETag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
+        _settle_range(request, file.stat().st_size)
         return FileResponse(
             file, media_type=artifact.media_type, filename=artifact.name, headers=headers
+        )
+
+
+def _settle_range(request: Request, size: int) -> None:
+    """Ignore a Range that cannot be read, as RFC 9110 wants it, and refuse one beyond the file.
+
+    Raises:
+        ProblemError: A part begins after the end of the file.
+    """
+    unit, _, listed = request.headers.get("range", "").partition("=")
+    parts = [_PART.fullmatch(part.strip()) for part in listed.split(",")]
+    bounds = [(part[1], part[2]) for part in parts if part and (part[1] or part[2])]
+    ordered = all(not (a and b) or int(a) <= int(b) for a, b in bounds)
+    if unit.strip().lower() != "bytes" or len(bounds) < len(parts) or not ordered:
+        headers = request.scope["headers"]
+        request.scope["headers"] = [each for each in headers if each[0] != b"range"]
+    elif any(int(a) >= size if a else int(b) == 0 for a, b in bounds):
+        raise ProblemError(
+            "range_not_satisfiable",
+            f"the file has {size:,} bytes, and {request.headers['range']!r} begins beyond them",
+            headers={"Content-Range": f"bytes */{size}"},
         )
 
 

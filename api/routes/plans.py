@@ -61,7 +61,9 @@ def train_plan(
         _check_plan(store, search)
         check_data(service, caller, body.data)
         check_room(service, caller)
-        request = {"search": search.id, **asked}
+        # Named in the training too, so that its data cannot be deleted while it needs it.
+        data = asked["data"] or search.request["data"]
+        request = {"search": search.id, **asked, "data": data}
         made = new_job(
             Kind.TRAINING, caller, request, metadata=body.metadata, priority=body.priority
         )

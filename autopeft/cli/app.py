@@ -8,11 +8,13 @@ import typer
 from autopeft import __version__, process
 from autopeft.cli import (
     backbone,
+    exports,
     imports,
     inspect,
     jobs,
     keys,
     methods,
+    plan,
     plans,
     search,
     serve,
@@ -39,9 +41,11 @@ app.add_typer(spaces.app, name="spaces")
 app.command("methods")(methods.methods)
 app.command("strategies")(strategies.strategies)
 app.command("import-peft")(imports.import_peft)
-app.command("export")(plans.export)
+app.command("export")(exports.export)
 app.command("train")(plans.train)
 app.command("schema")(plans.schema)
+app.add_typer(plan.app, name="plan")
+app.command("verify")(plan.verify)
 app.command("backbone")(backbone.backbone)
 app.command("serve")(serve.serve)
 app.command("worker")(serve.worker)

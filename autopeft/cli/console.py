@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from autopeft.answer import percent, perplexity, with_perplexity
+from autopeft.answer import counted, percent, perplexity, with_perplexity
 from autopeft.objectives import measurements
 from autopeft.ranking import PROBE
 from autopeft.records import to_json
@@ -112,7 +112,8 @@ class SearchProgress:
             if trial.ended:
                 self._count(trial)
         if self._ended:
-            self._say(f"{len(self._ended)} trials are known from an earlier run")
+            known = counted(len(self._ended), "trial is", "trials are")
+            self._say(f"{known} known from an earlier run")
 
     def preparing(self, fraction: float, what: str) -> None:
         """Show how far something is prepared that the trials need, from 0 to 1."""
@@ -233,7 +234,7 @@ def show_trials(study: Study, trials: Sequence[Trial]) -> None:
         *("parameters", "learning rates", "s", "configuration"),
     )
     rows = [_row(study, trial, guided=_guided(trials)) for trial in trials]
-    show_table(f"Study {study.id}: {len(trials)} trials", head, rows)
+    show_table(f"Study {study.id}: {counted(len(trials), 'trial')}", head, rows)
 
 
 def _guided(trials: Sequence[Trial]) -> bool:

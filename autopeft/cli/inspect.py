@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from autopeft.answer import counted
 from autopeft.cli import options as opt
 from autopeft.cli.console import (
     say,
@@ -109,7 +110,7 @@ def show(
         ended = sum(trial.ended for trial in known)
         paused = sum(trial.state is State.PAUSED for trial in known)
         some = f", {paused} of them paused," if paused else ""
-        say(f"study {found.id} has measured {ended} trials{some} and has no answer yet")
+        say(f"study {found.id} has measured {counted(ended, 'trial')}{some} and has no answer yet")
         say("run its search again to the end")
 
 
@@ -253,9 +254,10 @@ def _store(url: str) -> tuple[str, str, str]:
     try:
         if opt.missing_file(url) is not None:
             return "store", "absent", f"{url}: autopeft search makes it"
-        return "store", "ok", f"{url}, {len(opt.existing_store(url).studies())} studies"
+        count = len(opt.existing_store(url).studies())
     except AutopeftError as error:
         return "store", "problem", str(error)
+    return "store", "ok", f"{url}, {counted(count, 'study', 'studies')}"
 
 
 def _model(reference: str) -> str:
@@ -264,8 +266,8 @@ def _model(reference: str) -> str:
 
     backbone = read_backbone(find_model(reference))
     return (
-        f"{reference}: {backbone.architecture}, {backbone.blocks} blocks of width "
-        f"{backbone.width}, {backbone.parameters:,} parameters"
+        f"{reference}: {backbone.architecture}, {counted(backbone.blocks, 'block')} of "
+        f"width {backbone.width}, {backbone.parameters:,} parameters"
     )
 
 

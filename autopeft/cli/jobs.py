@@ -168,13 +168,15 @@ def fetched(client: "Client", job: str, folder: Path) -> list[Path]:
         OptionError: It is an estimate, which makes no files.
         ServiceError: It has made nothing yet, or the service cannot be reached.
     """
+    from autopeft.client.jobs import Estimates, Searches
+
     group, _ = group_of(client, job)
-    if group is client.estimates:
+    if isinstance(group, Estimates):
         raise OptionError(f"{job} is an estimate and makes no files: autopeft status {job}")
     files = []
-    if group is client.searches:
-        files.append(write_json(folder / "plan.json", client.searches.plan(job)))
-        files.append(write_text(folder / "report.md", client.searches.report(job)))
+    if isinstance(group, Searches):
+        files.append(write_json(folder / "plan.json", group.plan(job)))
+        files.append(write_text(folder / "report.md", group.report(job)))
     for artifact in group.artifacts(job).data:
         into = folder / _file_name(artifact.name)
         if into not in files:

@@ -1,6 +1,5 @@
-"""The commands around a plan: export it, train it, print its schema."""
+"""The commands that train a plan, and print its schema."""
 
-import json
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,6 @@ import typer
 from autopeft.answer import with_perplexity
 from autopeft.cli import options as opt
 from autopeft.cli.console import INTERRUPTED, note, say, show_json
-from autopeft.cli.inspect import StudyArgument
 from autopeft.cli.notes import note_surprises
 from autopeft.cli.records import (
     RecipeOptions,
@@ -20,9 +18,9 @@ from autopeft.cli.records import (
     request_of,
     unfolded,
 )
-from autopeft.errors import OptionError, PlanError, StudyError
-from autopeft.files import results_folder, write_json, write_text
-from autopeft.plan import Plan
+from autopeft.errors import OptionError
+from autopeft.files import results_folder, write_json
+from autopeft.plan import Plan, read_plan
 from autopeft.plan import schema as plan_schema
 from autopeft.records import to_json
 from autopeft.study import Where
@@ -31,32 +29,6 @@ if TYPE_CHECKING:
     from autopeft.training.production import Outcome
 
 _TELL_EVERY = 0.1
-
-
-def export(
-    study: StudyArgument,
-    out: opt.OutOption = None,
-    store: opt.StoreOption = None,
-    as_json: opt.JsonOption = False,
-) -> None:
-    """Write the plan and the report of a study that has an answer."""
-    from autopeft.report import report
-    from autopeft.settings import settings
-
-    opened = opt.existing_store(settings(store=store).store_url)
-    found = opened.study(study)
-    concluded = opened.answer(found.id)
-    if concluded is None:
-        raise StudyError(f"study {found.id} has no answer yet: run its search again to the end")
-    answer, plan = concluded
-    text = report(found, opened.trials(found.id), answer, plan)
-    with results_folder(opt.folder_of(out, found.id)) as folder:
-        plan_file = write_json(folder / "plan.json", plan.to_json())
-        report_file = write_text(folder / "report.md", text)
-    if as_json:
-        show_json({"study": found.id, "plan": str(plan_file), "report": str(report_file)})
-    else:
-        say(f"plan    {plan_file}\nreport  {report_file}")
 
 
 @unfolded
@@ -171,16 +143,3 @@ def _followed(plan: Plan, where: Where, folder: Path, seed: int, threads: int | 
 def schema() -> None:
     """Print the JSON Schema of a plan."""
     show_json(plan_schema())
-
-
-def read_plan(file: Path) -> Plan:
-    """Read a plan from a file.
-
-    Raises:
-        PlanError: There is no such file, or it holds no plan.
-    """
-    try:
-        document = json.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise PlanError(f"cannot read the plan {str(file)!r}: {error}") from None
-    return Plan.from_json(document)

@@ -28,6 +28,7 @@ JobArgument = Annotated[
     typer.Argument(metavar="ID", help="A job's id as submit prints it, or 'latest' for a search."),
 ]
 _LATEST = "latest"
+_RETRIES = 3  # someone waits at the terminal: a little more than a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,23 +43,13 @@ class RemoteOptions:
 def connected(remote: RemoteOptions) -> Iterator["Client"]:
     """Open a client of the service that options or settings name; by default, of this machine's."""
     from autopeft.client import Client
+    from autopeft.client.exchange import Patience
+    from autopeft.settings import settings
 
-    with Client(address_of(remote), _key(remote)) as client:
+    chosen = settings(url=remote.url, key=remote.key)
+    url = chosen.url or f"http://127.0.0.1:{chosen.service.port}"
+    with Client(url, chosen.key, patience=Patience(retries=_RETRIES)) as client:
         yield client
-
-
-def address_of(remote: RemoteOptions) -> str:
-    """Return the address of the service."""
-    from autopeft.settings import settings
-
-    chosen = settings(url=remote.url)
-    return chosen.url or f"http://127.0.0.1:{chosen.service.port}"
-
-
-def _key(remote: RemoteOptions) -> str | None:
-    from autopeft.settings import settings
-
-    return settings(key=remote.key).key
 
 
 def group_of(
@@ -134,9 +125,10 @@ def show_jobs(jobs: list[SearchResource]) -> None:
 def progress(job: JobResource) -> str:
     """Say how far a job is."""
     told = job.progress
+    phase = "" if job.state.ended else told.phase
     if told.of:
-        return f"{told.trials} of {told.of} trials" + (f", {told.phase}" if told.phase else "")
-    return f"{told.phase} {told.share:.0%}" if told.phase else ""
+        return f"{told.trials} of {told.of} trials" + (f", {phase}" if phase else "")
+    return f"{phase} {told.share:.0%}" if phase else ""
 
 
 def sentence(job: JobResource) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autopeft.answer import counted
 from autopeft.cli import options as opt
 from autopeft.cli.console import (
     INTERRUPTED,
@@ -41,6 +42,7 @@ DetachOption = Annotated[
     bool,
     typer.Option("--detach", help="Hand it to the service of AUTOPEFT_URL, as submit does."),
 ]
+_MINUTE = 60
 _PREPARED = {"autopeft": "supernet", "evolution": "supernet", "s3pet": "gates", "bipeft": "gates"}
 
 
@@ -102,7 +104,8 @@ def search(
                     progress.saw(trial)
         except KeyboardInterrupt:
             ended = sum(trial.ended for trial in _trials_of(study, opened))
-            note(f"interrupted: {ended} trials are kept; the same command goes on from there")
+            kept = counted(ended, "trial is", "trials are")
+            note(f"interrupted: {kept} kept; the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
         warnings = (shared.problem,) if shared and shared.problem else ()
         answer, plan = conclude(study, opened, warnings, shared.seconds if shared else 0.0)
@@ -181,7 +184,7 @@ def estimate(
     It takes all options of search. A trial is measured with the threads that torch takes by
     itself, whatever --threads says.
     """
-    from autopeft.wiring.estimating import trainings_of
+    from autopeft.wiring.estimating import document_of
     from autopeft.wiring.request import study_of
     from autopeft.wiring.sockets import estimate_of
 
@@ -189,31 +192,7 @@ def estimate(
     request = request_of(source, task, recipe, search)
     study = study_of(request)
     note_surprises(request, study.backbone, study.task)
-    cost = estimate_of(study)
-    runs, limit = limits.trials + 2 * study.finals, limits.seconds
-    whole = trainings_of(study, limits)
-    unlimited = cost.seconds * whole / chosen.workers
-    smallest, largest = study.space.smallest(), study.space.largest()
-    document = {
-        "study": study.id,
-        "backbone_parameters": study.backbone.parameters,
-        "ceiling": study.ceiling,
-        "space": study.space.name,
-        "configurations": study.space.size,
-        "smallest": smallest.parameters(study.space.slots),
-        "largest": largest.parameters(study.space.slots),
-        "largest_is": "exact" if study.space.largest_is_exact else "at least",
-        "examples": list(study.task.examples),
-        "trainings": runs,
-        "whole_trainings": round(whole, 1),
-        "workers": chosen.workers,
-        "steps_per_trial": cost.steps,
-        "seconds_per_trial": round(cost.seconds, 1),
-        "seconds": round(unlimited if limit is None else min(limit, unlimited), 1),
-        "seconds_without_limit": round(unlimited, 1),
-        "limit_seconds": limit,
-        "memory_bytes": cost.memory,
-    }
+    document = document_of(study, limits, chosen.workers, estimate_of(study))
     if as_json:
         show_json(document)
         return
@@ -243,15 +222,13 @@ def _estimate_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     ceiling, backbone = document["ceiling"], document["backbone_parameters"]
     share = f"{ceiling / backbone:.3%}"
     least = "at least " if document["largest_is"] == "at least" else ""
+    steps = counted(document["steps_per_trial"], "step")
     return [
         ("ceiling", f"{ceiling:,} of the backbone's {backbone:,} parameters ({share})"),
         ("space", f"{document['space']}, {Decimal(document['configurations']):.3g} configurations"),
         ("smallest", f"{document['smallest']:,} parameters"),
         ("largest", f"{least}{document['largest']:,} parameters"),
-        (
-            "a trial",
-            f"about {document['seconds_per_trial']:.0f} s, {document['steps_per_trial']} steps",
-        ),
+        ("a trial", f"about {lasting(document['seconds_per_trial'])}, {steps}"),
         ("the search", _duration(document)),
         ("memory", f"about {document['memory_bytes'] / 2**30:.1f} GiB at its peak"),
     ]
@@ -260,18 +237,28 @@ def _estimate_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
 def _duration(document: dict[str, Any]) -> str:
     workers, limit = document["workers"], document["limit_seconds"]
     seconds, unlimited = document["seconds"], document["seconds_without_limit"]
-    text = f"{document['trainings']} trainings, finals included"
+    text = f"{counted(document['trainings'], 'training')}, finals included"
     if document["whole_trainings"] != document["trainings"]:
         text += f" (as much work as {document['whole_trainings']:.0f} whole ones)"
     text += f", {workers} at once" if workers > 1 else ""
     if limit is None:
-        return f"about {seconds / 60:.1f} min for {text}"
+        return f"about {lasting(seconds)} for {text}"
     if limit < unlimited:
         return (
-            f"{seconds / 60:.1f} min, the limit of time: it ends before all {text}, which would "
-            f"take about {unlimited / 60:.1f} min"
+            f"{lasting(seconds)}, the limit of time: it ends before all {text}, which would take "
+            f"about {lasting(unlimited)}"
         )
-    return f"about {seconds / 60:.1f} min for {text}; the limit of {limit / 60:.1f} min leaves room"
+    return f"about {lasting(seconds)} for {text}; the limit of {lasting(limit)} leaves room"
+
+
+def lasting(seconds: float) -> str:
+    """Write how long something lasts, with two digits that say something below a minute.
+
+    Example:
+        >>> lasting(0.0523), lasting(7.46), lasting(53.4), lasting(90.0)
+        ('0.052 s', '7.5 s', '53 s', '1.5 min')
+    """
+    return f"{seconds / 60:.1f} min" if seconds >= _MINUTE else f"{seconds:.2g} s"
 
 
 def _headline(study: Study) -> str:

@@ -69,15 +69,7 @@ class PlaceOptions:
     files: FilesOption = None
     models: ModelsOption = None
     data: RootsOption = None
-    hub: IdleOption = Annotated[
-        float | None,
-        typer.Option(
-            "--idle", help="Seconds without work until memory is given back. [default: 600]"
-        ),
-    ]
-
-
-HubOption = None
+    hub: HubOption = None
 
 
 @unfolded

@@ -1,7 +1,7 @@
 """The clients that users make."""
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from autopeft.client.calls import Call, get
 from autopeft.client.data import Datasets
@@ -9,7 +9,7 @@ from autopeft.client.exchange import Patience
 from autopeft.client.jobs import Estimates, Searches, Trainings
 from autopeft.client.methods import Group, Way, calling
 from autopeft.client.transports import AsyncSender, Sender
-from autopeft.resources.answers import Listed
+from autopeft.resources.answers import Answered, Listed
 from autopeft.resources.catalog import (
     MethodResource,
     ModelList,
@@ -18,6 +18,13 @@ from autopeft.resources.catalog import (
 )
 
 _TIMEOUT = 30.0
+
+
+class Ready(Answered):
+    """Whether each part of a service can be used: ``ok``, or what is wrong."""
+
+    ready: bool
+    parts: dict[str, str]
 
 
 class Calls(Group[Way]):
@@ -56,13 +63,13 @@ class Calls(Group[Way]):
         return get("/v1/strategies", Listed[StrategyResource])
 
     @calling
-    def health(self) -> Call[dict[str, Any]]:
+    def health(self) -> Call[Ready]:
         """Ask whether the service is ready to work.
 
         Raises:
-            ServiceError: It is not, and why.
+            ServiceError: It is not.
         """
-        return get("/readyz", dict[str, Any])
+        return get("/readyz", Ready)
 
 
 class Client(Calls[Sender]):

@@ -90,6 +90,10 @@ class Jobs(Group[Way], Generic[Way, Resource]):
         """
         return Stream(path=self._place + "/{id}/events", at={"id": job}, after=after)
 
+
+class Makers(Jobs[Way, Resource]):
+    """Jobs that make files."""
+
     @calling
     def artifacts(self, job: str) -> Call[Listed[ArtifactResource]]:
         """List the files that a job has made."""
@@ -105,7 +109,7 @@ class Jobs(Group[Way], Generic[Way, Resource]):
         return Call(method="GET", path=path, answer=Path, at=at, into=into)
 
 
-class Searches(Jobs[Way, SearchResource]):
+class Searches(Makers[Way, SearchResource]):
     """Searches: ``client.searches``."""
 
     def __init__(self, sender: Way) -> None:
@@ -173,7 +177,7 @@ class Estimates(Jobs[Way, EstimateResource]):
         return post(self._place, EstimateResource, request, once=once)
 
 
-class Trainings(Jobs[Way, TrainingResource]):
+class Trainings(Makers[Way, TrainingResource]):
     """Plans that the service trains: ``client.trainings``."""
 
     def __init__(self, sender: Way) -> None:

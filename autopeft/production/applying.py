@@ -12,11 +12,10 @@ from torch import nn
 from autopeft.errors import PlanError
 from autopeft.methods.attending import ATTENTION
 from autopeft.methods.inject import Injection, injected
-from autopeft.plan import Plan
+from autopeft.plan import Plan, read_plan
 from autopeft.production.fingerprint import fingerprint
 from autopeft.production.fitting import backbone_in
 from autopeft.production.heads import Headed
-from autopeft.production.reading import read_plan
 from autopeft.training.interface import asks_transformers
 from autopeft.training.loop import dropout
 
@@ -60,7 +59,7 @@ def apply(plan: Plan | str | Path, model: Model, *, seed: int | None = None) -> 
     Raises:
         PlanError: The model is another than the plan's, or has a plan already.
     """
-    plan = plan if isinstance(plan, Plan) else read_plan(Path(plan))
+    plan = plan if isinstance(plan, Plan) else read_plan(plan)
     if _HELD in vars(model):
         raise PlanError("the model has a plan in it already: call autopeft.remove(model) first")
     base = backbone_in(plan, model)
@@ -82,7 +81,7 @@ def apply(plan: Plan | str | Path, model: Model, *, seed: int | None = None) -> 
         if device.type != "meta":
             base.to(device)
         for parameter in head.values():
-            parameter.requires_grad_(requires_grad=True)
+            parameter.requires_grad_()
         held = Applied(
             plan=plan, base=base, injection=injection, head=head, beside=beside,
             fingerprint=known, undo=undo.pop_all(),
@@ -152,15 +151,15 @@ def choose_by(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> None:
         return
     totals = [torch.zeros_like(weight) for weight in weights]
     for weight in weights:
-        weight.requires_grad_(requires_grad=True)
+        weight.requires_grad_()
     for batch in batches:
         loss = getattr(model(**batch), "loss", None)
         if loss is None:
             raise PlanError("a batch gave no loss: give batches with their labels")
-        for total, found in zip(totals, torch.autograd.grad(loss, weights), strict=True):
-            total += found.square()
+        squares = [found.square() for found in torch.autograd.grad(loss, weights)]
+        totals = [total + square for total, square in zip(totals, squares, strict=True)]
     for weight in weights:
-        weight.requires_grad_(requires_grad=False)
+        weight.requires_grad_(False)  # as torch declares it
     for choice in choices:
         place = next(i for i, weight in enumerate(weights) if weight is choice.weight)
         choice.choose(totals[place])

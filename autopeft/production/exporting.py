@@ -12,14 +12,16 @@ from torch import Tensor
 
 from autopeft.errors import PlanError
 from autopeft.files import write_json
-from autopeft.plan import Drift, Exported, Plan
-from autopeft.production.adapters import Adapter, adapter_of, in_the_way, kind_of
+from autopeft.plan import FILE, Drift, Exported, Plan
+from autopeft.production.adapters import Adapter, Kind, adapter_of, in_the_way, kind_of
 from autopeft.production.converting import low_rank
+from autopeft.production.fitting import transformer_of
+from autopeft.production.merging import can_stream, merge_in_place
 from autopeft.production.opening import Opened, holds, transformer_in
 from autopeft.production.peft_format import read_peft, write_peft
-from autopeft.production.probe import drift, inputs_for, scores_of
-from autopeft.production.reading import PLAN
+from autopeft.production.probe import drift, inputs_for, numbers_of, scores_of
 from autopeft.search_spaces.catalog import METHODS
+from autopeft.training.pretrained import load_backbone
 
 HEAD_FILE = "head.safetensors"
 _EXACT = 1e-3
@@ -42,7 +44,9 @@ class Written:
     rank: int | None = None
 
 
-def export_peft(opened: Opened, folder: Path, *, rank: int | None = None, convert: bool = False) -> Written:
+def export_peft(
+    opened: Opened, folder: Path, *, rank: int | None = None, convert: bool = False
+) -> Written:
     """Write an adapter of `peft`, exact; or, to ``convert``, the LoRA that comes nearest.
 
     The adapter is read back into a fresh model, and its scores are held against those of what was
@@ -57,23 +61,16 @@ def export_peft(opened: Opened, folder: Path, *, rank: int | None = None, conver
     model = opened.trained()
     inputs = inputs_for(transformer_in(model).config)
     before = scores_of(model, inputs)
-    if convert:
-        adapter = low_rank(opened, model, rank)
-    else:
-        held = holds(model)
-        cells_of = {
-            cell: {**put.parameters, **put.fixed} for cell, put in held.injection.cells().items()
-        }
-        held.injection.state()  # what a scaffold computes is brought up to date
-        adapter = adapter_of(plan, kind, _detached(cells_of))
     head, inner, saved = _outside(model)
+    adapter = low_rank(opened, model, rank) if convert else _exact(plan, kind, model)
     plain = opened.plain()
     _copy_head(head, plain)
     told = {"task_type": _KINDS.get(plan.task.kind), "base_model_name_or_path": plan.where.model}
     write_peft(adapter, transformer_in(plain), inner, folder, saved=saved, told=told)
     fresh = opened.plain()
     _copy_head(head if not saved else {}, fresh)
-    measured = drift(before, scores_of(_with_adapter(fresh, folder), inputs))
+    tuned = _with_adapter(fresh, folder)
+    measured = drift(before, scores_of(tuned, inputs))
     if not convert and measured.largest > _EXACT * max(1.0, measured.scale):
         raise PlanError(
             f"what peft makes of the plan differs by {measured.largest:.2g} in its scores: its "
@@ -81,15 +78,31 @@ def export_peft(opened: Opened, folder: Path, *, rank: int | None = None, conver
         )
     file = _write_head(head, folder) if not saved else None
     largest = max((p.rank for p in adapter.products.values()), default=None)
-    _write_copy(plan, folder, Exported(plan=plan.digest, format="peft", drift=measured))
+    probe = numbers_of(transformer_of(plan, tuned))
+    _write_copy(
+        plan, folder, Exported(plan=plan.digest, format="peft", drift=measured, probe=probe)
+    )
     return Written(
         folder=folder, what=f"peft {adapter.kind}", drift=measured, head=file,
         rank=largest if convert else None,
     )  # fmt: skip
 
 
+def _exact(plan: Plan, kind: Kind, model: Any) -> Adapter:
+    injection = holds(model).injection
+    injection.state()  # what a scaffold computes is brought up to date
+    cells = {
+        cell: {n: v.detach().clone() for n, v in {**put.parameters, **put.fixed}.items()}
+        for cell, put in injection.cells().items()
+    }
+    return adapter_of(plan, kind, cells)
+
+
 def export_merged(opened: Opened, folder: Path) -> Written:
     """Write a plain directory of transformers with what was learned in the backbone's own weights.
+
+    Where the model's files allow it they are copied and changed in place, in the precision that
+    they have; else the model is loaded, merged and saved in float32.
 
     Raises:
         PlanError: A method cannot be merged; the reason is named.
@@ -99,14 +112,32 @@ def export_merged(opened: Opened, folder: Path) -> Written:
     inputs = inputs_for(transformer_in(model).config)
     before = scores_of(model, inputs)
     head, _, saved = _outside(model)
-    merged = _merged(model)
+    if can_stream(opened):
+        del model
+        merge_in_place(opened, folder)
+        merged = opened.plain()
+        _copy_head(head, merged)
+        whole = load_backbone(replace(opened.files, path=folder), plan.task.kind)
+        merged = _exchanged(merged, whole)
+    else:
+        merged = _merged(model)
+        transformer_in(merged).save_pretrained(str(folder))
+        _copy_readers(opened.files.path, folder)
     measured = drift(before, scores_of(merged, inputs))
-    plain = transformer_in(merged)
-    plain.save_pretrained(str(folder))
-    _copy_readers(opened.files.path, folder)
     file = _write_head(head, folder) if head and not saved else None
-    _write_copy(plan, folder, Exported(plan=plan.digest, format="merged", drift=measured))
-    return Written(folder=folder, what=type(plain).__name__, drift=measured, head=file)
+    probe = numbers_of(transformer_of(plan, merged))
+    exported = Exported(plan=plan.digest, format="merged", drift=measured, probe=probe)
+    _write_copy(plan, folder, exported)
+    what = type(transformer_in(merged)).__name__
+    return Written(folder=folder, what=what, drift=measured, head=file)
+
+
+def _exchanged(model: Any, whole: Any) -> Any:
+    """Put another backbone under a head of our own."""
+    if transformer_in(model) is model:
+        return whole
+    model.backbone = whole
+    return model
 
 
 def _merged(model: Any) -> Any:
@@ -168,7 +199,7 @@ def _write_head(head: Mapping[str, Tensor], folder: Path) -> Path | None:
 
 
 def _write_copy(plan: Plan, folder: Path, exported: Exported) -> None:
-    write_json(folder / PLAN, replace(plan, exported=exported).to_json())
+    write_json(folder / FILE, replace(plan, exported=exported).to_json())
 
 
 def _copy_readers(source: Path, folder: Path) -> None:
@@ -178,10 +209,3 @@ def _copy_readers(source: Path, folder: Path) -> None:
         known = file.name.endswith(".index.json") or file.name in {"README.md", "config.json"}
         if file.is_file() and not weights and not known and not (folder / file.name).exists():
             shutil.copyfile(file, folder / file.name)
-
-
-def _detached(cells: Mapping[Any, Mapping[str, Tensor]]) -> dict[Any, dict[str, Tensor]]:
-    return {
-        cell: {name: value.detach().clone() for name, value in values.items()}
-        for cell, values in cells.items()
-    }

@@ -19,20 +19,7 @@ def backbone_in(plan: Plan, model: nn.Module) -> Any:
         PlanError: There is none of the plan's architecture, it has another shape, or a precision
             that the methods cannot be trained in.
     """
-    from transformers import PreTrainedModel
-
-    found: list[Any] = [
-        part
-        for part in model.modules()
-        if isinstance(part, PreTrainedModel)
-        and part.config.model_type == plan.backbone.architecture
-    ]
-    if not found:
-        raise PlanError(
-            f"the plan is for a {plan.backbone.architecture} ({plan.backbone.name}), and there is "
-            f"none in the {type(model).__name__}: give a model of transformers of that type"
-        )
-    base = found[0].base_model
+    base = transformer_of(plan, model)
     _check_shape(plan, base)
     kinds = {p.dtype for p in base.parameters() if p.is_floating_point()}
     if other := kinds - {torch.float32}:
@@ -42,6 +29,26 @@ def backbone_in(plan: Plan, model: nn.Module) -> Any:
             "with dtype=torch.float32, and use bf16=True of the trainer, or torch.autocast"
         )
     return base
+
+
+def transformer_of(plan: Plan, model: nn.Module) -> Any:
+    """Return the backbone inside a model by its type alone, whatever has been put into it.
+
+    Raises:
+        PlanError: There is none of the plan's architecture.
+    """
+    from transformers import PreTrainedModel
+
+    for part in model.modules():
+        if (
+            isinstance(part, PreTrainedModel)
+            and part.config.model_type == plan.backbone.architecture
+        ):
+            return part.base_model
+    raise PlanError(
+        f"the plan is for a {plan.backbone.architecture} ({plan.backbone.name}), and there is "
+        f"none in the {type(model).__name__}: give a model of transformers of that type"
+    )
 
 
 def _check_shape(plan: Plan, base: Any) -> None:

@@ -1,5 +1,6 @@
 """Save what was trained from a plan, and load it into a fresh model."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -9,17 +10,17 @@ from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from autopeft.errors import PlanError
-from autopeft.files import write_bytes, write_json, writable_folder
+from autopeft.files import writable_folder, write_bytes, write_json
+from autopeft.plan import FILE, Plan, read_plan
 from autopeft.production.applying import Applied, applied, apply, remove
 from autopeft.production.fingerprint import is_other
+from autopeft.production.probe import numbers_of
 from autopeft.production.reading import (
     HEAD,
-    PLAN,
     WEIGHTS,
     Weights,
     check_fit,
     check_numbers,
-    read_plan,
     read_weights,
 )
 
@@ -43,10 +44,11 @@ def save(model: nn.Module, folder: str | Path) -> Path:
         "plan": held.plan.digest,
         "backbone": held.fingerprint,
         "class": type(_unwrapped(model, held)).__name__,
+        "probe": json.dumps(numbers_of(held.base)),
     }
     writable_folder(folder)
     write_bytes(folder / WEIGHTS, serialized(tensors, says))
-    write_json(folder / PLAN, held.plan.to_json())
+    write_json(folder / FILE, held.plan.to_json())
     return folder
 
 
@@ -61,7 +63,7 @@ def load(model: Model, folder: str | Path, *, head: bool = True) -> Model:
             what is no number; the cell is named.
     """
     folder = Path(folder)
-    weights, plan = read_weights(folder), read_plan(folder / PLAN)
+    weights, plan = read_weights(folder), read_plan(folder / FILE)
     if weights.says.get("plan", plan.digest) != plan.digest:
         raise PlanError(
             f"the weights in {folder} were trained from another plan "
@@ -71,17 +73,20 @@ def load(model: Model, folder: str | Path, *, head: bool = True) -> Model:
     fresh = "autopeft" not in vars(model)
     held = applied(apply(plan, model)) if fresh else applied(model)
     try:
-        if held.plan.digest != plan.digest:
-            raise PlanError(
-                "the model has another plan in it than the weights: call autopeft.remove(model) "
-                "first"
-            )
+        _check_plan(held, plan)
         _take(held, weights, head=head)
     except PlanError:
         if fresh:
             remove(model)
         raise
     return model
+
+
+def _check_plan(held: Applied, plan: Plan) -> None:
+    if held.plan.digest != plan.digest:
+        raise PlanError(
+            "the model has another plan in it than the weights: call autopeft.remove(model) first"
+        )
 
 
 def _take(held: Applied, weights: Weights, *, head: bool) -> None:

@@ -20,8 +20,14 @@ _ADAPTER = "default"
 
 
 def write_peft(
-    adapter: Adapter, model: Any, inner: str, folder: Path, *, saved: Sequence[str], told: Mapping[str, Any]
-) -> Any:  # fmt: skip
+    adapter: Adapter,
+    model: Any,
+    inner: str,
+    folder: Path,
+    *,
+    saved: Sequence[str],
+    told: Mapping[str, Any],
+) -> Any:
     """Write an adapter for a plain model, and return the model with the adapter in it.
 
     ``inner`` is the path of the backbone in the model, empty where it is all of it. ``saved`` are

@@ -3,7 +3,7 @@
 Axes: B batch, T tokens, C scores.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 from autopeft.plan import Drift
 
 _EXAMPLES, _TOKENS, _SEED = 4, 12, 20
+_NUMBERS = 24
+_CLOSE = 2e-3
+"""What other machines and libraries may do to a number, relative to the mean one."""
 
 
 def inputs_for(config: Any) -> dict[str, Tensor]:
@@ -64,3 +67,23 @@ def drift(before_NC: Tensor, after_NC: Tensor) -> Drift:
         same=float(same.float().mean()),
         examples=_EXAMPLES,
     )
+
+
+def numbers_of(base: Any) -> tuple[float, ...]:
+    """Return some of what a backbone gives for made-up inputs; nothing where it has no numbers."""
+    device = next(base.parameters()).device
+    if device.type == "meta":
+        return ()
+    training = base.training
+    inputs = {name: value.to(device) for name, value in inputs_for(base.config).items()}
+    flat = scores_of(base, inputs).flatten().cpu()
+    base.train(training)
+    places = torch.linspace(0, len(flat) - 1, _NUMBERS).long()
+    return tuple(float(number) for number in flat[places])
+
+
+def apart(known: Sequence[float], found: Sequence[float]) -> float | None:
+    """Return how far two probes are apart where that is more than rounding does, else None."""
+    size = max(1.0, sum(map(abs, known)) / max(1, len(known)))
+    largest = max((abs(a - b) for a, b in zip(known, found, strict=False)), default=0.0)
+    return largest if largest > _CLOSE * size or len(known) != len(found) else None

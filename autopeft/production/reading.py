@@ -1,20 +1,17 @@
 """Plans and trained weights, read from files and checked before anything is changed by them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, safe_open
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from autopeft.errors import PlanError
-from autopeft.plan import Plan
 
 WEIGHTS = "adapter.safetensors"
-PLAN = "plan.json"
 HEAD = "head/"
 
 
@@ -26,20 +23,6 @@ class Weights:
     methods: Mapping[str, Tensor]
     head: Mapping[str, Tensor]
     says: Mapping[str, str]
-
-
-def read_plan(file: Path) -> Plan:
-    """Read a plan from a file, or from the directory that it lies in.
-
-    Raises:
-        PlanError: There is no such file, or it holds no plan.
-    """
-    file = file / PLAN if file.is_dir() else file
-    try:
-        document = json.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise PlanError(f"cannot read the plan {str(file)!r}: {error}") from None
-    return Plan.from_json(document)
 
 
 def read_weights(folder: Path) -> Weights:

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from autopeft.answer import percent
+from autopeft.answer import counted, percent
 from autopeft.architectures.reading import architecture_of
 from autopeft.backbone import Backbone
 from autopeft.halving import ETA
@@ -50,8 +50,8 @@ def by_structure(backbone: Backbone) -> bool:
 def _backbone(study: Study) -> str:
     backbone = study.backbone
     text = (
-        f"{backbone.name} ({backbone.architecture}, {backbone.blocks} blocks of width "
-        f"{backbone.width}, {backbone.parameters:,} parameters)"
+        f"{backbone.name} ({backbone.architecture}, {counted(backbone.blocks, 'block')} of "
+        f"width {backbone.width}, {backbone.parameters:,} parameters)"
     )
     if not by_structure(backbone):
         return text

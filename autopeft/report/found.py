@@ -10,6 +10,7 @@ from autopeft.report.writing import (
     figure,
     perplexity_cell,
     perplexity_head,
+    short,
     table,
     what,
 )
@@ -17,6 +18,7 @@ from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.study import Objective, Study
 from autopeft.trial import Purpose, Trial
 
+_FRONT = ("trial", "purpose", "configuration")
 ADAPTS = "autopeft"
 """The strategy that asks how far inherited scores can be trusted, and goes by the answer."""
 
@@ -98,15 +100,15 @@ def front(study: Study, trials: Sequence[Trial]) -> str:
         (
             str(trial.number),
             trial.proposal.purpose,
-            what(study, trial),
+            short(what(study, trial)),
             *(figure(axis, value) for axis, value in figures(study, trial.measurement).items()),
         )
         for trial in trials
         if trial.number in numbers and trial.measurement
     ]
     return (
-        "No trial that was trained to the end is at least as good in all of these and better in "
-        f"one.\n\n{table(('trial', 'purpose', 'configuration', *head), rows)}"
+        "Of what was trained to the end, nothing is better than one of these in some column and "
+        f"at least as good in all others.\n\n{table((*_FRONT, *head), rows)}"
         f"\n\n{_covered(study, trials)}"
     )
 

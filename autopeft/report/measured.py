@@ -1,10 +1,10 @@
 """What a study has measured: its rungs, every trial, and what it took."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from autopeft.answer import Answer, percent
 from autopeft.objectives import hypervolumes, measurements
-from autopeft.report.writing import perplexity_cell, perplexity_head, rates, table, what
+from autopeft.report.writing import perplexity_cell, perplexity_head, rates, short, table, what
 from autopeft.study import Study
 from autopeft.trial import Purpose, State, Trial
 
@@ -59,18 +59,32 @@ def trials_table(study: Study, trials: Sequence[Trial]) -> str:
             (
                 str(trial.number),
                 proposal.purpose if proposal.of is None else f"{proposal.purpose} of {proposal.of}",
-                what(study, trial),
-                rates(proposal.recipe.learning_rates),
+                short(what(study, trial)),
+                short(rates(proposal.recipe.learning_rates)),
                 _trained(study, trial),
                 *([_score(proposal.inherited)] if guided else []),
                 *(_score(found.score if (found := trial.at(s)) else None) for s in pauses),
-                _score(complete.score) if complete else _became(trial),
+                _score(complete.score) if complete else short(_became(trial)),
                 *perplexity_cell(metric, complete.score if complete else None),
                 f"{volume:.4g}",
                 _seconds(trial),
             )
         )
-    return table(head, rows)
+    return "\n\n".join([table(head, rows), *_in_full(study, trials)])
+
+
+def _in_full(study: Study, trials: Sequence[Trial]) -> Iterator[str]:
+    """Yield a list of what was cut in the table, if anything was."""
+    lines = []
+    for trial in trials:
+        told = (
+            what(study, trial),
+            rates(trial.proposal.recipe.learning_rates),
+            "" if trial.complete else _became(trial),
+        )
+        lines += [f"- trial {trial.number}: {text}" for text in told if text != short(text)]
+    if lines:
+        yield "In full:\n\n" + "\n".join(dict.fromkeys(lines))
 
 
 def _trained(study: Study, trial: Trial) -> str:

@@ -1,6 +1,6 @@
 """A study as a page of Markdown: the answer, what it was held against, and every trial."""
 
-from autopeft.answer import Answer
+from autopeft.answer import Answer, counted
 from autopeft.plan import Plan
 from autopeft.report import found, measured
 from autopeft.report.asked import asked
@@ -32,7 +32,7 @@ def _configuration(plan: Plan) -> str:
     return (
         f"{found.sizes(plan.configuration, plan.slots)}\n\n"
         f"Learning rates: {rates(recipe.learning_rates)}; head {recipe.head_learning_rate:g}; "
-        f"{recipe.epochs} epochs of batches of {recipe.batch_size}, {recipe.precision}."
+        f"{counted(recipe.epochs, 'epoch')} of batches of {recipe.batch_size}, {recipe.precision}."
     )
 
 

@@ -16,6 +16,7 @@ AXES: Mapping[Objective, str] = {
 }
 """What is compared, as it is called in the head of a table."""
 _MIB = 2**20
+_WIDEST = 60
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -50,6 +51,16 @@ def what(study: Study, trial: Trial) -> str:
     if proposal.label == PROBE:
         return summary if proposal.of is not None else f"{PROBE}: {summary}"
     return proposal.label or summary
+
+
+def short(text: str) -> str:
+    """Cut a text that is too long for a cell.
+
+    Example:
+        >>> short("lora@attention.query 8"), short("x" * 70)[-3:], len(short("x" * 70))
+        ('lora@attention.query 8', 'xx…', 60)
+    """
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
 def rates(learning_rates: Mapping[str, float]) -> str:

@@ -138,6 +138,10 @@ class EstimateRequest(SearchRequest):
 class ExtendRequest(Body):
     """Other limits for a search; what is left out stays."""
 
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [{"trials": 50}]}
+    )
+
     trials: int | None = Field(default=None, ge=1, le=1_000_000)
     seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     finals: int | None = Field(default=None, ge=0, le=1_000)
@@ -145,6 +149,12 @@ class ExtendRequest(Body):
 
 class TrainRequest(Body):
     """Trains a plan and scores it on the test part; the plan's own data unless other is named."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"seed": 1, "metadata": {"team": "search"}}]},
+    )
 
     data: DataSource | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)

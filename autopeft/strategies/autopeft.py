@@ -33,13 +33,14 @@ from autopeft.strategies.recipes import default_recipe, rounded, with_rates
 from autopeft.study import Study
 from autopeft.trial import Proposal, Purpose, Trial
 
+ASKED = 4
+"""How many inherited scores are looked up for a proposal, at most."""
 _STARTUP = 4
 _MOST = 150
 _PARENTS = 8
 _KEPT = 48
 _CHILDREN = 96
 _DRAWN = 64
-_ASKED = 4
 _TRIES = 100
 _NEAR, _WIDE = 0.35, 0.9  # how far rates are drawn, as deviations of their logarithm
 
@@ -164,7 +165,7 @@ class AutopeftStrategy:
             gains = model.expected_improvement(whole)
             return [proposals[row] for row in np.argsort(-gains, kind="stable")[:count]]
 
-        chosen = best(candidates, _ASKED)
+        chosen = best(candidates, ASKED)
         return best(self._told(chosen), 1)[0] if guided else chosen[0]
 
     def _measured(self) -> list[Trial]:

@@ -4,13 +4,27 @@ The search for it runs before the first proposal, see `autopeft.supernet.gating.
 option ``structure=random`` there is none: the budget is filled by chance.
 """
 
+from collections.abc import Mapping
+
 from autopeft.ports import Structures
+from autopeft.search_spaces.space import SearchSpace
 from autopeft.strategies.structured import Structured
 from autopeft.study import Study
 from autopeft.supernet.gating.options import BipeftOptions as Options
+from autopeft.supernet.gating.structures import gates_of
 from autopeft.trial import Proposal, Trial
 
-__all__ = ["BipeftStrategy", "Options"]
+__all__ = ["BipeftStrategy", "Options", "check_space"]
+
+
+def check_space(space: SearchSpace, options: Mapping[str, str]) -> None:
+    """Refuse a space whose cells cannot be gated.
+
+    Raises:
+        SpaceError: It has rules, or methods, that gates know nothing of.
+    """
+    Options.parse(options)
+    gates_of(space, "bipeft", sized=True)
 
 
 class BipeftStrategy:

@@ -199,6 +199,19 @@ def _one_of(name: str, text: str, allowed: tuple[Word, ...]) -> Word:
     raise OptionError(f"the option {name} must be {' or '.join(allowed)}, not {text!r}")
 
 
+def check_space(space: SearchSpace, options: Mapping[str, str]) -> None:
+    """Refuse NOAH's mutation in a space without depths.
+
+    Raises:
+        OptionError: It would change nothing there.
+    """
+    if Options.parse(options).mutation == "noah" and not has_depths(space):
+        raise OptionError(
+            f"the option mutation=noah changes nothing but depths, and the space {space.name!r} "
+            "has none: take mutation=genes, or a space such as noah"
+        )
+
+
 class EvolutionStrategy:
     """Proposes what evolution on inherited scores finds best, in the order of these scores.
 
@@ -214,11 +227,7 @@ class EvolutionStrategy:
         self._study = study
         self._inheritance = inheritance
         self._options = Options.parse(study.options)
-        if self._options.mutation == "noah" and not has_depths(study.space):
-            raise OptionError(
-                f"the option mutation=noah changes nothing but depths, and the space "
-                f"{study.space.name!r} has none: take mutation=genes, or a space such as noah"
-            )
+        check_space(study.space, study.options)
         self._memory = Memory()
         self._archive: list[Scored] | None = None
         self._steady = SteadyState(study, breed=self._breed, select=best_of(_PARENTS))

@@ -5,13 +5,27 @@ With the option ``structure=random`` there is none: the paper's control, which f
 chance.
 """
 
+from collections.abc import Mapping
+
 from autopeft.ports import Structures
+from autopeft.search_spaces.space import SearchSpace
 from autopeft.strategies.structured import Structured
 from autopeft.study import Study
 from autopeft.supernet.gating.options import S3petOptions as Options
+from autopeft.supernet.gating.structures import gates_of
 from autopeft.trial import Proposal, Trial
 
-__all__ = ["Options", "S3petStrategy"]
+__all__ = ["Options", "S3petStrategy", "check_space"]
+
+
+def check_space(space: SearchSpace, options: Mapping[str, str]) -> None:
+    """Refuse a space whose cells cannot be gated.
+
+    Raises:
+        SpaceError: It has rules, or methods, that gates know nothing of.
+    """
+    Options.parse(options)
+    gates_of(space, "s3pet", sized=False)
 
 
 class S3petStrategy:

@@ -130,6 +130,7 @@ class _Advisor:
     def __init__(self, points: Points, objectives: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._distributions = points.distributions
+        self._ordered = dict(sorted(points.distributions.items()))  # as Optuna has them
         self._directions = ["maximize"] * objectives
         self._held: list[FrozenTrial] = []
         self._study = optuna.create_study(directions=self._directions)
@@ -137,13 +138,18 @@ class _Advisor:
     def advise(self, trials: Sequence[FrozenTrial], seed: int) -> Coordinates:
         """Return one more point."""
         self._hold(trials)
-        self._study.sampler = optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=_STARTUP, multivariate=True
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=_STARTUP, multivariate=True, constant_liar=False
         )
+        self._study.sampler = sampler
         # one dimension at a time while it draws; later all at once, which takes half the time
         first = len(trials) < _STARTUP
         advised = self._study.ask(self._distributions if first else None)
-        point = dict(advised.params if first else advised.relative_params)
+        if first:
+            point = dict(advised.params)
+        else:  # without asking in which dimensions: to find these out it compares all trials
+            frozen = trials[-1]  # any: it matters only where others run at the same time
+            point = sampler.sample_relative(self._study, frozen, self._ordered)
         # forgotten: what counts is what is told
         self._study.tell(advised, state=TrialState.FAIL)
         return point

@@ -129,6 +129,10 @@ def _blame_line(path: str, text: str) -> None:
     for place, line in enumerate(text.split("\n"), start=1):
         try:
             row = json.loads(line) if line.strip() else {}
+        except RecursionError:
+            raise DataError(
+                f"line {place} of {path} is nested too deep: write one flat object a line"
+            ) from None
         except json.JSONDecodeError as error:
             raise DataError(
                 f"line {place} of {path} is not JSON ({error.msg}, column {error.colno}): "
@@ -156,11 +160,12 @@ def _load(
             rows = read(
                 str(copy), cache_dir=folder, keep_in_memory=True, features=features, **options
             )
+            values = rows.to_dict()
         except Exception as error:  # each format's reader raises classes of its own
             raise DataError(_reason(path, error)) from error
     return {
         name: _class_names(cells, rows.features[name])
-        for name, cells in rows.to_dict().items()
+        for name, cells in values.items()
         if not name.startswith("__index_level_")  # what pandas leaves in Parquet
     }
 

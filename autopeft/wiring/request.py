@@ -17,7 +17,7 @@ from autopeft.search_spaces.written.reading import parse_space, read_space
 from autopeft.study import DataFiles, Head, LossOn, Metric, Study, Task, TaskKind, Where
 from autopeft.trial import GateMean, Precision, RankScaling, Recipe
 from autopeft.wiring.aims import check_rungs, objectives_of, rungs_of
-from autopeft.wiring.strategies import options_of
+from autopeft.wiring.strategies import check_space, options_of
 
 if TYPE_CHECKING:
     from autopeft.training.model_files import ModelFiles
@@ -96,6 +96,7 @@ def study_of(request: Request) -> Study:
     ceiling = budget.ceiling(backbone.parameters)
     space = text.on(backbone, ceiling)
     space.must_fit(ceiling, backbone.parameters)
+    check_space(request.strategy, options, space)
     task = with_room(ground, _prompts_in(space, ceiling))
     return Study(
         task=task,

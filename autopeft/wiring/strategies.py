@@ -11,6 +11,7 @@ from autopeft.study import Study
 
 if TYPE_CHECKING:
     from autopeft.ports import Inheritance, Structures
+    from autopeft.search_spaces.space import SearchSpace
     from autopeft.strategies.warm_start import Point
 
 Needs = Literal["nothing", "inheritance", "structures"]
@@ -114,6 +115,18 @@ def options_of(name: str, texts: Iterable[str]) -> Mapping[str, str]:
     elif options:
         raise OptionError(f"the strategy {name!r} has no options, and got {', '.join(options)}")
     return options
+
+
+def check_space(name: str, options: Mapping[str, str], space: "SearchSpace") -> None:
+    """Refuse a space that a strategy cannot search with these options, before anything is loaded.
+
+    Raises:
+        OptionError: An option makes no sense in this space.
+        SpaceError: The strategy cannot search it at all.
+    """
+    module = import_module(f"autopeft.strategies.{entry_of(name).module}")
+    if (check := getattr(module, "check_space", None)) is not None:
+        check(space, options)
 
 
 def strategy_of(

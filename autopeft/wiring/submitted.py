@@ -105,9 +105,11 @@ def study_submitted(
     """
     request = _checked(body, request_submitted(body, owner, datasets, service), service)
     try:
-        study = replace(study_of(request), owner=owner)
+        study = study_of(request)
     except AutopeftError as error:
         raise RefusedError(trouble_of(error, service, _param(body, error))) from error
+    backbone = replace(study.backbone, name=outward(study.backbone.name, service))
+    study = replace(study, owner=owner, backbone=backbone)
     with _about("warm_start", service):
         return with_earlier(study, request.warm_start, store)
 

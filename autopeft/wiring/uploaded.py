@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autopeft.errors import DataError
+from autopeft.errors import AutopeftError, DataError, OutputError
 from autopeft.wiring.archives import ARCHIVES, BOUNDS, Bounds, is_archive, unpacked
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def found_in(file: Path, bounds: Bounds = BOUNDS) -> dict[str, Any]:
     Raises:
         DataError: It cannot be used, or a table names images that did not come with it. The message
             names no path of this machine.
-        OSError: The disk is full, or cannot be read or written.
+        OutputError: The disk is full, or cannot be read or written.
     """
     try:
         if is_archive(file.name):
@@ -50,6 +50,17 @@ def found_in(file: Path, bounds: Bounds = BOUNDS) -> dict[str, Any]:
         return _found_table(file)
     except DataError as error:
         raise DataError(_without(str(error), file.parent)) from None
+    except OSError as error:
+        raise OutputError(
+            f"cannot read or unpack {file.name}: {error.strerror or error}; make room, or tell "
+            "whoever runs the service"
+        ) from None
+    except (MemoryError, AutopeftError):
+        raise
+    except Exception as error:  # whatever a reader has not foreseen, the data is what is wrong
+        raise DataError(
+            f"cannot read {file.name} ({type(error).__name__}): repair the file or write it anew"
+        ) from error
 
 
 def must_come_along(found: dict[str, Any], kind: str | None, text: str | None) -> None:

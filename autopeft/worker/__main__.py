@@ -53,6 +53,7 @@ def _lane(lane: Lane, name: str, chosen: Settings, *, tied: bool) -> int:
 
     stopping = Stopping()
     stopping.on_signals(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have ignored it
     if tied:
         stopping.with_parent(_GRACE)
     try:

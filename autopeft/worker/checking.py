@@ -39,7 +39,7 @@ def validate(means: Means, work: Work) -> None:
     train, validation, test = task.examples
     work.say(
         f"study {study.id}: {task.kind} ({task.metric}) on {train:,} / {validation:,} / {test:,} "
-        f"examples, {study.backbone.name} with {study.backbone.parameters:,} parameters, at most "
+        f"examples, {body.model} with {study.backbone.parameters:,} parameters, at most "
         f"{study.ceiling:,} of them trained, space {study.space.name}, {study.strategy}",
         study=study.id,
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from autopeft.answer import percent
-from autopeft.service.event import Event, Happening
+from autopeft.service.event import Event, Happening, Level
 from autopeft.study import Limits, Study
 from autopeft.trial import Purpose, State, Trial
 from autopeft.wiring.estimating import trainings_of
@@ -70,12 +70,13 @@ class Following:
         self._trials[trial.number] = trial
         if trial.ended:
             self._count(trial)
+        self._advance()
+        if trial.ended:
             self._work.tell(self._ended_happening(trial), advanced=True)
         elif (mark := (trial.number, trial.proposal.fidelity.share)) not in self._begun:
             self._begun.add(mark)
             on = before is not None and bool(trial.rungs)
             self._work.tell(self._begun_happening(trial, on=on), advanced=True)
-        self._advance()
 
     def _count(self, trial: Trial) -> None:
         self._ended += 1
@@ -133,7 +134,7 @@ class Following:
         return f"complete: {score}"
 
     def _happening(self, trial: Trial, message: str) -> Happening:
-        level = "warning" if trial.state in {State.FAILED, State.OOM} else "info"
+        level: Level = "warning" if trial.state in {State.FAILED, State.OOM} else "info"
         return Happening(kind="trial", message=message, level=level, data=self._data(trial))
 
     def _data(self, trial: Trial) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import _thread
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,9 +27,10 @@ _PATIENCE = 5.0
 class Heartbeat:
     """Beats while a ``with`` block lasts; `look` raises what has come up in the meantime.
 
+    With ``every`` 0 it beats at each look, and has no thread. ``sign`` is called after a beat.
+
     Work looks whenever it can. What cannot, such as the loading of a model, is interrupted as by
     Ctrl-C, within `interruptible` alone and only if ``main`` says that it runs in the main thread.
-    ``sign`` is called after every beat.
     """
 
     def __init__(
@@ -54,7 +57,8 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._every:
+            self._thread.start()
         return self
 
     def __exit__(
@@ -64,7 +68,8 @@ class Heartbeat:
         traceback: TracebackType | None,
     ) -> None:
         self._over.set()
-        self._thread.join(self._every)
+        if self._every:
+            self._thread.join(self._every)
 
     def look(self) -> None:
         """Return if the work may go on.
@@ -72,6 +77,8 @@ class Heartbeat:
         Raises:
             StopError: It may not, and why.
         """
+        if not self._every:
+            self._sign()
         if (reason := self.reason()) is not None:
             raise reason
 
@@ -128,5 +135,9 @@ class Heartbeat:
                 self._lost = f"{job.kind} {job.id} is {job.state}"
 
     def _interrupt(self) -> None:
-        if self._interruptible.is_set() and not self._over.is_set():
+        if not self._interruptible.is_set() or self._over.is_set():
+            return
+        if os.name == "posix":  # a real signal, which also ends a call that waits
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
             _thread.interrupt_main()

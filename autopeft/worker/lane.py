@@ -40,7 +40,7 @@ class Worker:
 
     ``stopping`` tells whether this process is to end. ``main`` says that it works in the main
     thread, where work that does not look can be interrupted. ``patience`` is how many seconds it
-    waits for a store, or for room on a disk.
+    waits for a store, or for room on a disk, looking ``again`` after some.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Worker:
         main: bool = False,
         patience: float = _PATIENCE,
         beat_every: float = BEAT_EVERY,
+        again: float = _AGAIN,
     ) -> None:
         self._means = means
         self._jobs = means.service.jobs
@@ -62,6 +63,7 @@ class Worker:
         self._main = main
         self._patience = patience
         self._beat_every = beat_every
+        self._again = again
         self._signed = 0.0
 
     def run(self) -> int:
@@ -74,7 +76,7 @@ class Worker:
                 logger.warning("cannot look for work: %s", error)
                 if time.monotonic() - busy > self._patience:
                     return LET_GO
-                self._rest(_AGAIN)
+                self._rest(self._again)
                 continue
             if claim is not None:
                 if not self.do(claim):
@@ -150,7 +152,7 @@ class Worker:
         began = time.monotonic()
         while time.monotonic() - began < self._patience:
             try:
-                rest(_AGAIN, work.heart.look)
+                rest(self._again, work.heart.look)
                 self._means.service.check()
                 self._means.folder(work.job.id)
             except StopError:
@@ -178,7 +180,7 @@ class Worker:
                 logger.warning("%s: cannot write how it ended: %s", work.job.id, error)
                 if self._stopping() or time.monotonic() - began > self._patience:
                     return False
-                self._rest(_AGAIN)
+                self._rest(self._again)
                 continue
             return True
 
@@ -194,8 +196,7 @@ class Worker:
             work.release()
         else:
             trouble = trouble_for(ending, work.job, self._means.settings)
-            said = Happening(kind="message", message=trouble.detail, level="error")
-            work.end(lambda job: failed(job, trouble), said)
+            work.end(lambda job: failed(job, trouble))
 
     def _rest(self, seconds: float) -> None:
         end = time.monotonic() + seconds

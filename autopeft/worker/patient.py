@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 100.0
 """Seconds; less than the silence after which another machine may take a study over."""
-_AGAIN = (0.5, 1.0, 2.0, 5.0)
+_AGAIN = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _GLANCE_EVERY = 0.2
 
 
@@ -73,9 +73,9 @@ class PatientStore:
         """Remember a trial that has ended, as soon as that can be written."""
         self._patiently(lambda: self._inner.finish(study_id, trial))
 
-    def trials(self, study_id: str) -> tuple[Trial, ...]:
+    def trials(self, study_id: str, *, predictions: bool = True) -> tuple[Trial, ...]:
         """List all trials of a study by number."""
-        return self._inner.trials(study_id)
+        return self._inner.trials(study_id, predictions=predictions)
 
     def save_answer(self, study_id: str, answer: Answer, plan: Plan) -> None:
         """Remember what a study has found, as soon as that can be written."""

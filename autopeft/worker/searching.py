@@ -83,9 +83,13 @@ def _run(this: _Search) -> tuple[tuple[str, ...], float]:
         folder = this.means.folder(work.job.id) / _PAUSED
         evaluator = sockets.evaluator_of(study, workers, threads, folder)
         shared = sockets.shared_of(
-            study, this.means.cache, threads, evaluator if inline else None,
-            partial(following.preparing, what), lambda _: work.look(),
-        )  # fmt: skip
+            study,
+            this.means.cache,
+            threads,
+            evaluator if inline else None,
+            partial(following.preparing, what),
+            scored=lambda _: work.look(),
+        )
         trials = sockets.run(
             study,
             limits,
@@ -109,7 +113,7 @@ def _conclude(this: _Search, warnings: tuple[str, ...], prepared: float) -> None
 
     means, work, study, store = this.means, this.work, this.study, this.store
     job, settings = work.job, means.settings
-    work.now_at("concluding", remaining=None)
+    work.now_at("concluding", of=work.progress.trials, remaining=None)
     work.look()
     try:
         answer, plan = conclude(study, store, warnings, prepared)

@@ -73,7 +73,11 @@ def environment_of(store_url: str, service: ServiceSettings) -> dict[str, str]:
 
     Not the command line, which every user of a machine can read: there may be a password in it.
     """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("AUTOPEFT_SERVICE")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "AUTOPEFT_KEY" and not name.startswith("AUTOPEFT_SERVICE")
+    }
     return {**kept, "AUTOPEFT_STORE": store_url, "AUTOPEFT_SERVICE": service.model_dump_json()}
 
 

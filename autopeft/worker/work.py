@@ -15,7 +15,8 @@ from autopeft.worker.stops import LostError
 
 logger = logging.getLogger(__name__)
 
-EVENTS_EVERY = 0.3
+WRITES_A_SECOND = 3.0
+WRITES_AT_ONCE = 4.0
 PROGRESS_EVERY = 1.0
 _MOST_KEPT = 10_000
 
@@ -39,7 +40,8 @@ class Work:
         self._changed = False
         self._advanced = False
         self._happenings: list[Happening] = []
-        self._written = -PROGRESS_EVERY
+        self._looked = self._written = self._began
+        self._room = WRITES_AT_ONCE
         self._away: float | None = None
 
     @property
@@ -70,8 +72,13 @@ class Work:
         """
         self.heart.look()
         now = self._clock()
-        every = EVENTS_EVERY if self._happenings else PROGRESS_EVERY
-        if (self._changed or self._happenings) and now - self._written >= every:
+        self._room = min(
+            WRITES_AT_ONCE, self._room + WRITES_A_SECOND * max(0.0, now - self._looked)
+        )
+        self._looked = now
+        waited = self._changed and now - self._written >= PROGRESS_EVERY
+        if (self._happenings or waited) and self._room >= 1:
+            self._room -= 1
             self._written = now
             self._write()
 
@@ -125,10 +132,14 @@ class Work:
 
     def _write(self) -> None:
         """Write what has happened; a store that is away hears of it later."""
-        told, progress = tuple(self._happenings), self.progress
-        attempts = {"attempts": 0} if self._advanced else {}
+        told, progress, advanced = tuple(self._happenings), self.progress, self._advanced
+
+        def change(job: Job) -> Job:
+            attempts = 0 if advanced else job.attempts
+            return replace(job, progress=progress, attempts=attempts)
+
         try:
-            self._claimed(lambda job: replace(job, progress=progress, **attempts), *told)
+            self._claimed(change, *told)
         except StoreError as error:
             if self._away is None:
                 logger.warning("%s: cannot write its progress: %s", self.job.id, error)

@@ -1,14 +1,16 @@
 """YAML with line numbers: every value knows where it stands, so that errors can say so."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import count
 from typing import Any
 
 import yaml
 
 from autopeft.errors import SpaceError
 
+_MOST = 200_000
 _DEEPEST = 20
 
 
@@ -145,18 +147,22 @@ def read_lines(text: str, file: str) -> Value:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        return Value(None, file, 1) if node is None else _value(loader, node, file, 0)
+        return Value(None, file, 1) if node is None else _value(loader, node, file, 0, count(1))
     except (yaml.YAMLError, ValueError) as error:
         said = " ".join(str(error).split()).replace('"<unicode string>"', file)
         raise SpaceError(f"{file} is no YAML: {said}") from None
 
 
-def _value(loader: yaml.SafeLoader, node: yaml.Node, file: str, depth: int) -> Value:
+def _value(
+    loader: yaml.SafeLoader, node: yaml.Node, file: str, depth: int, seen: Iterator[int]
+) -> Value:
     line = node.start_mark.line + 1
+    if next(seen) > _MOST:  # a few lines of aliases of aliases may stand for billions
+        raise SpaceError(f"{file}, line {line}: this comes to more than {_MOST:,} values")
     if depth > _DEEPEST:
         raise SpaceError(f"{file}, line {line}: this nests more than {_DEEPEST} deep")
     if isinstance(node, yaml.SequenceNode):
-        return Value([_value(loader, n, file, depth + 1) for n in node.value], file, line)
+        return Value([_value(loader, n, file, depth + 1, seen) for n in node.value], file, line)
     if not isinstance(node, yaml.MappingNode):
         return Value(loader.construct_object(node), file, line)
     found: dict[str, Value] = {}
@@ -167,6 +173,6 @@ def _value(loader: yaml.SafeLoader, node: yaml.Node, file: str, depth: int) -> V
                 f"{file}, line {here}: the key {name!r} is there already, in line "
                 f"{found[name].line}; leave one of them"
             )
-        read = _value(loader, value, file, depth + 1)
+        read = _value(loader, value, file, depth + 1, seen)
         found[name] = Value(read.data, file, here)
     return Value(found, file, line)

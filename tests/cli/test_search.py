@@ -1,6 +1,7 @@
 """What a search, its estimate and the training of its plan tell on the way."""
 
 import json
+import re
 
 import pytest
 from transformers import AutoModel
@@ -59,6 +60,17 @@ def test_a_model_that_a_file_describes_needs_no_note(here):
     save_tiny(here / "model")
 
     assert searched("estimate").stderr == ""
+
+
+def test_what_a_tiny_model_takes_is_told_with_digits_that_say_something(here):
+    save_tiny(here / "model")
+
+    told = " ".join(searched("estimate", "--trials", "1", "--finals", "0").stdout.split())
+
+    trial = re.search(r"a trial about (\S+) (s|min), \d+ steps?", told)
+    assert trial is not None, told
+    assert float(trial[1]) > 0
+    assert "for 1 training, finals included" in told
 
 
 def test_that_prompts_shorten_texts_is_said(here):

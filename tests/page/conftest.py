@@ -1,68 +1,16 @@
-"""A real server with real records, and a real browser that looks at them."""
+"""What the tests of the page share: servers, and the browser of the test run."""
 
-import io
 import shutil
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 
-from autopeft.api.app import create_app
-from autopeft.api.server import Server
-from autopeft.settings import ServiceSettings
-from autopeft.storage.service.sql import SqlService
-from autopeft.storage.sql import SqlStore
-from tests.page.content import Clock, Written, some_of_all
+from tests.page.content import some_of_all
+from tests.page.sites import Site, Window, serving, settings_in, stored_in, window_of
 
 CHROMIUM = shutil.which("chromium")
-PATIENCE = 10_000  # milliseconds that a browser on a busy machine may take for anything
-
-
-@dataclass
-class Site:
-    """A server on this machine: where it is, what it serves, and how to stop and start it."""
-
-    url: str
-    written: Written
-    settings: ServiceSettings
-    ids: dict[str, str]
-
-
-@contextmanager
-def serving(written: Written, settings: ServiceSettings, port: int = 0) -> Iterator[str]:
-    """Serve a store during a ``with`` block; gives the address."""
-    app = create_app(written.service, written.store, settings, log=io.StringIO())
-    server = Server(app, host="127.0.0.1", port=port)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        time.sleep(0.01)  # it says nothing when it is ready
-    try:
-        yield f"http://127.0.0.1:{server.port}/"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-
-
-def stored_in(folder: Path) -> Written:
-    """Open a store of its own in a folder."""
-    url, clock = f"sqlite:///{folder / 'store.db'}", Clock()
-    return Written(store=SqlStore(url), service=SqlService(url, clock=clock), clock=clock)
-
-
-def settings_in(folder: Path) -> ServiceSettings:
-    """Return the settings of a service that keeps its files in a folder."""
-    data = folder / "data"
-    data.mkdir(exist_ok=True)
-    return ServiceSettings(
-        files=str(folder / "files"), data=(str(data),), requests=1000.0, burst=1000
-    )
 
 
 @pytest.fixture(scope="session")
@@ -98,34 +46,6 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
-@dataclass
-class Window:
-    """A tab, and all that it has asked for and complained about."""
-
-    page: Any
-    asked: list[str]
-    complaints: list[str]
-
-
-@contextmanager
-def window_of(browser: Any, **how: Any) -> Iterator[Window]:
-    """Open a tab of its own, without anything kept from others."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    window = Window(page=page, asked=[], complaints=[])
-    page.on("request", lambda request: window.asked.append(request.url))
-    page.on("pageerror", lambda error: window.complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda said: said.type in {"error", "warning"} and window.complaints.append(said.text),
-    )
-    try:
-        yield window
-    finally:
-        context.close()
-
-
 @pytest.fixture
 def window(browser) -> Iterator[Window]:
     """Open a tab; it must have had nothing to complain about when the test is over."""
@@ -138,3 +58,9 @@ def window(browser) -> Iterator[Window]:
 def page(window) -> Any:
     """Open a tab."""
     return window.page
+
+
+@pytest.fixture
+def browser_window(browser):
+    """Return what opens a tab that may complain."""
+    return partial(window_of, browser)

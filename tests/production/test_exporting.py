@@ -1,15 +1,21 @@
 """Weights in other forms give the scores of what was trained."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 import autopeft
 from autopeft.errors import PlanError
-from autopeft.plan import Plan
 from autopeft.production.exporting import export_merged, export_peft
 from autopeft.production.opening import open_trained
 from tests.production.plans import LORA, logits_of, moved, plan_on, trained
@@ -60,3 +66,202 @@ def test_an_adapter_of_peft_gives_equal_scores(family, sizes, tmp_path):
     assert torch.allclose(after, before, atol=1e-4)
     assert (logits_of(autopeft.model_for(opened.plan), family) - before).abs().max() > 0.02
     assert written.drift.largest < 1e-4
+
+
+def config_in(folder):
+    return json.loads((folder / "adapter_config.json").read_text("utf-8"))
+
+
+def test_ranks_scales_and_modules_are_said_as_peft_says_them(tmp_path):
+    """One scale for all, whatever the ranks: vLLM reads alpha / r once."""
+    opened, _ = opened_on(tmp_path, {"lora@attention.query": 2, "lora@ffn.output": 3}, "llama")
+
+    export_peft(opened, tmp_path / "peft")
+    config = config_in(tmp_path / "peft")
+
+    assert (config["peft_type"], config["task_type"]) == ("LORA", "CAUSAL_LM")
+    assert sorted(config["target_modules"]) == ["down_proj", "q_proj"]
+    assert config["lora_alpha"] / config["r"] == opened.plan.recipe.scales["lora"]
+    ranks = dict.fromkeys((), config["r"]) | config["rank_pattern"]
+    assert set(ranks.values()) <= {2, 3}
+    for path, alpha in config["alpha_pattern"].items():
+        assert alpha / ranks[path] == opened.plan.recipe.scales["lora"]
+
+
+def test_blocks_are_named_by_their_numbers_where_only_some_are_adapted(tmp_path):
+    plan = plan_on(tmp_path / "model", {"lora@attention.query": 2}, "llama")
+    rows = (plan.configuration.sizes[0], (0,) * len(plan.slots))
+    sizes = type(plan.configuration)(rows)
+    plan = replace(plan, configuration=sizes, parameters=sizes.parameters(plan.slots))
+    autopeft.save(moved(trained(plan, "llama")), tmp_path / "trained")
+
+    export_peft(open_trained(plan, tmp_path / "trained"), tmp_path / "peft")
+
+    config = config_in(tmp_path / "peft")
+    assert config["target_modules"] == ["q_proj"]
+    assert (config["layers_to_transform"], config["layers_pattern"]) == ([0], "layers")
+
+
+@pytest.mark.parametrize("scaling", ["constant", "inverse", "inverse_sqrt"])
+def test_every_way_to_scale_ranks_is_exact(scaling, tmp_path):
+    sizes = {"lora@attention.query": 2, "lora@ffn.output": 3}
+    opened, before = opened_on(tmp_path, sizes, rank_scaling=scaling)
+
+    export_peft(opened, tmp_path / "peft")
+
+    assert torch.allclose(logits_of(in_peft(opened, tmp_path / "peft"), "bert"), before, atol=1e-4)
+
+
+def test_loha_is_exact_on_whole_layers(tmp_path):
+    opened, before = opened_on(tmp_path, {"loha@attention.query": 2, "loha@ffn.input": 3})
+
+    written = export_peft(opened, tmp_path / "peft")
+
+    assert written.what == "peft LOHA"
+    assert torch.allclose(logits_of(in_peft(opened, tmp_path / "peft"), "bert"), before, atol=1e-4)
+
+
+def test_a_classifier_of_transformers_goes_along_in_the_adapter(tmp_path):
+    plan = plan_on(tmp_path / "model", LORA)
+
+    def fresh():
+        return AutoModelForSequenceClassification.from_pretrained(plan.where.model, num_labels=2)
+
+    model = moved(autopeft.apply(plan, fresh())).eval()
+    autopeft.save(model, tmp_path / "trained")
+
+    written = export_peft(open_trained(plan, tmp_path / "trained"), tmp_path / "peft")
+
+    other = PeftModel.from_pretrained(fresh(), tmp_path / "peft")
+    assert written.head is None
+    assert torch.allclose(logits_of(other, "bert"), logits_of(model, "bert"), atol=1e-4)
+
+
+def test_the_copy_of_the_plan_says_what_the_form_has_cost(tmp_path):
+    opened, _ = opened_on(tmp_path, LORA)
+
+    written = export_peft(opened, tmp_path / "peft")
+
+    copy = autopeft.read_plan(tmp_path / "peft")
+    assert copy.exported.plan == opened.plan.digest != copy.digest
+    assert (copy.exported.format, copy.exported.drift) == ("peft", written.drift)
+
+
+MIXED = {"lora@attention.query": 2, "serial_adapter@ffn.norm": 2, "ia3@ffn.output": 1}
+
+
+def test_cells_that_peft_cannot_hold_are_named(tmp_path):
+    opened, _ = opened_on(tmp_path, MIXED)
+
+    with pytest.raises(PlanError) as refused:
+        export_peft(opened, tmp_path / "peft")
+
+    said = str(refused.value)
+    assert "serial_adapter@ffn.norm in block 0: peft has nothing like it beside LORA" in said
+    assert "ia3@ffn.output in block 1: one adapter of peft is of one kind, here LORA" in said
+    assert "serial_adapter can be in no adapter of peft: load it with autopeft.load" in said
+    assert not (tmp_path / "peft").exists()
+
+
+def test_linear_cells_are_offered_a_conversion(tmp_path):
+    opened, _ = opened_on(tmp_path, {"lora@attention.query": 2, "lokr@attention.value": 2})
+
+    with pytest.raises(
+        PlanError, match=r"all of it is linear: --convert lora writes the LoRA that"
+    ):
+        export_peft(opened, tmp_path / "peft")
+
+
+def test_biases_alone_are_no_adapter_of_peft(tmp_path):
+    opened, _ = opened_on(tmp_path, {"bitfit@block": 1})
+
+    with pytest.raises(PlanError, match="peft saves biases only beside a LoRA, and there is none"):
+        export_peft(opened, tmp_path / "peft")
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
+def test_a_conversion_keeps_what_its_ranks_can_hold(family, tmp_path):
+    """Of full rank it is exact; of rank one it says how much is lost."""
+    sizes = {"lora@attention.query": 2, "lokr@attention.value": 2, "ia3@ffn.output": 1}
+    opened, before = opened_on(tmp_path, sizes, family)
+
+    whole = export_peft(opened, tmp_path / "whole", convert=True)
+    small = export_peft(opened, tmp_path / "small", convert=True, rank=1)
+
+    after = logits_of(in_peft(opened, tmp_path / "whole"), family)
+    assert torch.allclose(after, before, atol=0.05 * float(before.abs().max()))
+    assert (small.rank, config_in(tmp_path / "small")["r"]) == (1, 1)
+    assert 0 < whole.drift.mean < small.drift.mean
+
+
+def test_a_conversion_takes_biases_and_norms_along(tmp_path):
+    sizes = {"vera@attention.query": 2, "bitfit@attention.output": 1, "layer_norm@ffn.norm": 1}
+    opened, before = opened_on(tmp_path, sizes)
+
+    export_peft(opened, tmp_path / "peft", convert=True)
+
+    assert torch.allclose(logits_of(in_peft(opened, tmp_path / "peft"), "bert"), before, atol=1e-3)
+
+
+def test_what_has_no_changed_matrix_is_not_converted(tmp_path):
+    opened, _ = opened_on(tmp_path, {"bitfit@block": 1})
+
+    with pytest.raises(PlanError, match="no matrix has changed, so there is nothing to make a Lo"):
+        export_peft(opened, tmp_path / "peft", convert=True)
+
+
+def test_what_cannot_be_merged_is_not_converted(tmp_path):
+    opened, _ = opened_on(tmp_path, MIXED)
+
+    with pytest.raises(
+        PlanError, match=r"serial_adapter@ffn\.norm cannot be merged: an activation"
+    ):
+        export_peft(opened, tmp_path / "peft", convert=True)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_merged_language_model_is_a_plain_directory_of_transformers(family, tmp_path):
+    sizes = LORA | {"ia3@ffn.output": 1, "dora@ffn.input": 2}
+    opened, before = opened_on(tmp_path, sizes, family)
+
+    written = export_merged(opened, tmp_path / "merged")
+
+    other = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert torch.allclose(logits_of(other, family), before, atol=1e-3)
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "merged")) > 0
+    assert written.drift.largest < 1e-3
+    assert autopeft.read_plan(tmp_path / "merged").exported.drift == written.drift
+
+
+def test_a_merged_encoder_has_the_plans_head_beside_it(tmp_path):
+    opened, before = opened_on(tmp_path, LORA | {"bitfit@ffn.output": 1})
+
+    written = export_merged(opened, tmp_path / "merged")
+
+    plain = autopeft.model_for(opened.plan)
+    plain.backbone = AutoModel.from_pretrained(tmp_path / "merged")
+    plain.load_state_dict(load_file(written.head), strict=False)
+    assert torch.allclose(logits_of(plain, "bert"), before, atol=1e-4)
+
+
+def test_what_does_not_merge_is_refused_with_the_reason(tmp_path):
+    opened, _ = opened_on(tmp_path, {"prefix@attention": 2})
+
+    with pytest.raises(PlanError, match=r"prefix@attention cannot be merged: attention has no pl"):
+        export_merged(opened, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_weights_with_a_head_that_nobody_knows_are_not_opened(tmp_path):
+    plan = plan_on(tmp_path / "model", LORA)
+
+    class Strange(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = AutoModel.from_pretrained(plan.where.model)
+            self.out = torch.nn.Linear(32, 7)
+
+    autopeft.save(autopeft.apply(plan, Strange()), tmp_path / "trained")
+
+    with pytest.raises(PlanError, match=r"trained in a Strange with a head \(.*\) that nei"):
+        open_trained(plan, tmp_path / "trained").trained()

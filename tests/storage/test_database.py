@@ -4,7 +4,7 @@ import resource
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Timer
 
@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from autopeft.errors import StoreError
+from autopeft.storage.database import MOST_AT_ONCE, Database
 from autopeft.storage.sql import SqlStore
 from tests.contracts.store import a_measurement, a_proposal, a_study
 
@@ -230,6 +231,33 @@ def test_a_file_that_may_not_grow_leaves_nothing_half_written(store):
 
     assert store.trials(STUDY.id)[:1] == before
     assert not store.trials(STUDY.id)[1].ended
+
+
+def test_more_transactions_than_there_can_be_are_refused_after_a_while(file):
+    """Each waits for another one to end; when one has, there is room again."""
+    database = Database(f"sqlite:///{file}?timeout=0.01")
+    with ExitStack() as open_:
+        for _ in range(MOST_AT_ONCE):
+            open_.enter_context(database.reading())
+        with (
+            pytest.raises(StoreError, match="has more to do than it can: try again in a moment"),
+            database.reading(),
+        ):
+            pytest.fail("there is one more connection")
+
+    with database.reading():
+        database.close()
+
+
+def test_what_failed_of_late_is_known(file):
+    """For as long as somebody asks for."""
+    database = Database(f"sqlite:///{file}?timeout=0.01")
+    assert not database.failed_within(60)
+    with database.writing(), pytest.raises(StoreError, match="is locked"), database.writing():
+        pytest.fail("there are two writers")
+
+    assert database.failed_within(60)
+    assert not database.failed_within(0)
 
 
 def test_a_lease_that_cannot_be_given_back_lapses(file, store):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from autopeft.objectives import hypervolume, values
+from autopeft.strategies.evolution import EvolutionStrategy
 from autopeft.strategies.nsga2 import Nsga2Strategy, crowding, survivors, tournament
 from autopeft.strategies.random import RandomStrategy
 from tests.builders import a_study
-from tests.contracts.known_optimum import KnownOptimumContract, tabled
+from tests.contracts.known_optimum import InheritedTable, KnownOptimumContract, tabled
 from tests.contracts.strategy import StrategyContract, drive
 
 
@@ -86,3 +87,14 @@ def test_with_one_objective_the_best_trials_breed():
     near = sorted(differences(proposal) for proposal in proposals)
     assert near[0] <= 1
     assert np.mean(near) < np.mean([differences(trial.proposal) for trial in known])
+
+
+@pytest.mark.parametrize(("objectives", "same"), [(("score",), True), (("score", "params"), False)])
+def test_it_differs_from_evolution_on_measured_scores_where_there_is_a_front(objectives, same):
+    """With one objective both breed from the six best by the same operators, as the docs say."""
+    study = a_study(objectives=objectives)
+    both = Nsga2Strategy(study), EvolutionStrategy(study, InheritedTable(problem="no weights"))
+
+    one, other = ([t.proposal for t in drive(each, 30, ending=tabled)] for each in both)
+
+    assert (one == other) is same

@@ -10,7 +10,7 @@ from autopeft.answer import Interval
 from autopeft.errors import OutputError, PlanError
 from autopeft.evaluators.finetune import FinetuneEvaluator
 from autopeft.plan import VERSION, Expected, Plan, Provenance, schema
-from autopeft.records import digest, to_json
+from autopeft.records import to_json
 from autopeft.study import DataFiles, Where
 from autopeft.training import checkpoint
 from autopeft.training.production import Outcome, task_for, train
@@ -123,7 +123,7 @@ def test_the_weights_name_their_plan(plan, tmp_path):
     outcome_of(plan, plan.where, tmp_path)
 
     with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
-        assert file.metadata()["plan"] == digest(plan.to_json())
+        assert file.metadata()["plan"] == plan.digest
 
 
 def test_other_data_with_the_same_labels_may_be_trained_on(plan, tmp_path):

@@ -147,3 +147,10 @@ def test_a_tower_takes_the_place_of_no_other(clip, asked, tmp_path):
     some = {"lora@vision.attention.value": 1, "serial_adapter@vision.ffn.output": 1}
 
     assert measured(study, some)[0].loss != measured(study, {})[0].loss
+
+
+def test_noahs_mutation_in_a_space_without_depths_is_refused_with_the_options(bert, asked):
+    request = replace(asked(bert, LORA), strategy="evolution", options=("mutation=noah",))
+
+    with pytest.raises(OptionError, match="mutation=noah changes nothing but depths"):
+        study_of(request)

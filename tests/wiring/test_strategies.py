@@ -2,10 +2,10 @@
 
 import pytest
 
-from autopeft.errors import OptionError
+from autopeft.errors import OptionError, SpaceError
 from autopeft.strategies.baselines import BaselinesFirst
-from autopeft.wiring.strategies import STRATEGIES, options_of, strategy_of
-from tests.builders import a_study
+from autopeft.wiring.strategies import STRATEGIES, check_space, options_of, strategy_of
+from tests.builders import MINI_LM, SMALL_SPACE, a_study, space_on
 
 
 class Nothing:
@@ -61,3 +61,23 @@ def test_options_are_read():
 def test_an_option_that_cannot_be_is_refused(strategy, option, message):
     with pytest.raises(OptionError, match=message):
         options_of(strategy, [option])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "space", "error", "message"),
+    [
+        ("evolution", {"mutation": "noah"}, SMALL_SPACE, OptionError, "'small' has none: take"),
+        ("s3pet", {}, space_on(MINI_LM, "noah"), SpaceError, "is a depth"),
+        ("bipeft", {}, space_on(MINI_LM, "noah"), SpaceError, "is a depth"),
+    ],
+)
+def test_a_space_that_a_strategy_cannot_search_is_refused_before_anything_is_loaded(
+    strategy, options, space, error, message
+):
+    with pytest.raises(error, match=message):
+        check_space(strategy, options, space)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_space_that_a_strategy_can_search_is_not_refused(strategy):
+    check_space(strategy, {}, SMALL_SPACE)

@@ -1,78 +1,78 @@
-"""A real server in a thread, and a real client."""
+"""Real servers whose data sets are gone again before every test."""
 
-import io
-import threading
-import time
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+import shutil
+from contextlib import ExitStack
+from dataclasses import replace
 from types import SimpleNamespace
 
-import httpx
 import pytest
 
-from autopeft.api.app import create_app
-from autopeft.api.server import Server
-from autopeft.service.key import Quota, Scope, new_key
-from autopeft.settings import ServiceSettings
-from autopeft.storage.service.sql import SqlService
-from autopeft.storage.sql import SqlStore
+from autopeft.service.job import JobState
+from autopeft.service.key import Quota, Scope
+from tests.api.serving import serving
+
+UNLIMITED = {"requests": 1e6, "burst": 1_000_000}
 
 
-@contextmanager
-def serving(folder, **changes):
-    """Serve a fresh store until the block ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    url = f"sqlite:///{folder / 'store.db'}"
-    log = io.StringIO()
-    with ExitStack() as stack:
-        service = stack.enter_context(SqlService(url).closing())
-        store = SqlStore(url)
-        stack.callback(store.close)
-        values = {"files": str(folder / "files"), "requests": 1e6, "burst": 1_000_000}
-        settings = ServiceSettings(**(values | changes))
-        server = Server(create_app(service, store, settings, log=log), host="127.0.0.1", port=0)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.005)
-        base = f"http://127.0.0.1:{server.port}"
-        client = stack.enter_context(httpx.Client(base_url=base, timeout=30))
-        yield SimpleNamespace(
-            service=service, store=store, settings=settings, client=client, log=log, base=base,
-            port=server.port, root=settings.folder / "datasets",
-        )  # fmt: skip
-        server.should_exit = True
-        thread.join(20)
+def seen(served):
+    """Show a server as these tests look at it."""
+    return SimpleNamespace(
+        served=served,
+        service=served.service,
+        settings=served.settings,
+        log=served.log,
+        base=served.url,
+        port=served.server.port,
+        client=served.client(),
+        root=served.settings.folder / "datasets",
+    )
+
+
+def _ended(job):
+    return replace(job, state=JobState.CANCELLED)
+
+
+def emptied(running):
+    """Remove all data sets, and cancel the jobs that use them."""
+    for job in running.service.jobs.page(limit=1_000).jobs:
+        if not job.state.ended:
+            running.service.jobs.change(job.id, _ended)
+    for dataset in running.service.datasets.page(limit=1_000)[0]:
+        running.service.datasets.remove(dataset.id)
+    shutil.rmtree(running.root, ignore_errors=True)
+    return running
+
+
+@pytest.fixture(scope="session")
+def _without_keys(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("uploads"), **UNLIMITED) as served:
+        yield seen(served)
+
+
+@pytest.fixture(scope="session")
+def _with_keys(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("uploads"), **UNLIMITED) as served:
+        served.key("root")
+        yield seen(served)
 
 
 @pytest.fixture
-def running(tmp_path):
-    """A service without keys."""
-    with serving(tmp_path) as service:
-        yield service
+def running(request):
+    """Run a service: with keys for tests that make clients with one, else without."""
+    keys = "client_of" in request.fixturenames
+    return emptied(request.getfixturevalue("_with_keys" if keys else "_without_keys"))
 
 
 @pytest.fixture
 def serve(tmp_path):
     """Start a service with other settings."""
     with ExitStack() as stack:
-        yield lambda **changes: stack.enter_context(serving(tmp_path, **changes))
+        yield lambda **changes: seen(stack.enter_context(serving(tmp_path, **UNLIMITED, **changes)))
 
 
 @pytest.fixture
 def client_of(running):
     """Make clients that have a key."""
-    with ExitStack() as stack:
-
-        def made(owner, scope=Scope.SUBMIT, **quota):
-            key, token = new_key(
-                owner, "test", scope, created=datetime.now(UTC), quota=Quota(**quota)
-            )
-            running.service.keys.add(key)
-            headers = {"Authorization": f"Bearer {token}"}
-            return stack.enter_context(
-                httpx.Client(base_url=running.base, headers=headers, timeout=30)
-            )
-
-        yield made
+    return lambda owner, scope=Scope.SUBMIT, **quota: running.served.as_(
+        owner, scope, quota=Quota(**quota)
+    )

@@ -316,3 +316,11 @@ def test_a_slot_that_two_patterns_of_one_group_name_is_taken_once():
     text = "groups: [{slots: ['lora@*', lora@ffn.input], sizes: [1]}]"
 
     assert len(parse_space(text, "own.yaml").on(TINY).genes) == 6 * TINY.blocks
+
+
+def test_a_few_lines_that_stand_for_billions_of_values_are_refused():
+    rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+
+    with pytest.raises(SpaceError, match="this comes to more than 200,000 values"):
+        parse_space("\n".join(rows), "own.yaml")

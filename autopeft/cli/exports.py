@@ -1,0 +1,197 @@
+"""The command that lets a plan, and what was trained from it, leave in a form that others read."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from autopeft.cli import options as opt
+from autopeft.cli.console import say, show_json
+from autopeft.errors import OptionError, PlanError, StudyError
+from autopeft.files import results_folder, write_json, write_text
+from autopeft.plan import FILE, Plan, read_plan
+from autopeft.records import to_json
+
+if TYPE_CHECKING:
+    from autopeft.production.opening import Opened
+
+Form = Literal["plan", "peft", "merged", "script", "card"]
+_WEIGHTS = "adapter.safetensors"
+
+
+def export(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY|PLAN",
+            help="A study's id, the start of it, or 'latest'; or a plan.json or its directory.",
+        ),
+    ],
+    form: Annotated[
+        Form, typer.Option("--format", help="What to write; peft and merged need trained weights.")
+    ] = "plan",
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="Where autopeft train or autopeft.save has written them."),
+    ] = None,
+    convert: Annotated[
+        Literal["lora"] | None,
+        typer.Option("--convert", help="With peft: the LoRA that comes nearest, and how near."),
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option("--rank", help="The largest rank of a conversion.", min=1)
+    ] = None,
+    model: opt.ModelOption = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="With card: that of the weights.")
+    ] = None,
+    data_licence: Annotated[
+        str | None, typer.Option("--data-licence", help="With card: that of the data.")
+    ] = None,
+    out: opt.OutOption = None,
+    store: opt.StoreOption = None,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Write a study's plan and report, or a plan with its weights in another form.
+
+    plan: the plan (of a study, with its report). peft: adapter_config.json and
+    adapter_model.safetensors. merged: a plain directory of transformers. script: a training
+    script. card: a model card.
+    """
+    if (convert or rank) and form != "peft":
+        raise OptionError("--convert and --rank go with --format peft")
+    if rank and not convert:
+        raise OptionError("--rank goes with --convert lora: an exact adapter keeps its ranks")
+    if (licence or data_licence) and form != "card":
+        raise OptionError("--licence and --data-licence go with --format card")
+    file = _plan_file(what)
+    if file is None and form == "plan":
+        _study(what, out, store, as_json)
+        return
+    plan = read_plan(file) if file else _plan_of_study(what, store)
+    beside = file.parent if file else opt.folder_of(None, what)
+    folder = Path(out) if out else beside / form
+    with results_folder(folder):
+        if form in {"peft", "merged"}:
+            opened = _opened(plan, weights, beside, model)
+            written = _weights_in(form, opened, folder, convert, rank)
+        else:
+            written = _text_in(form, plan, folder, weights or beside, licence, data_licence)
+    if as_json:
+        show_json(written)
+    else:
+        _tell(written)
+
+
+def _plan_file(what: str) -> Path | None:
+    path = Path(what)
+    if path.is_file():
+        return path
+    return path / FILE if (path / FILE).is_file() else None
+
+
+def _study(what: str, out: str | None, store: str | None, as_json: bool) -> None:
+    from autopeft.report import report
+    from autopeft.settings import settings
+
+    opened = opt.existing_store(settings(store=store).store_url)
+    found = opened.study(what)
+    concluded = opened.answer(found.id)
+    if concluded is None:
+        raise StudyError(f"study {found.id} has no answer yet: run its search again to the end")
+    answer, plan = concluded
+    text = report(found, opened.trials(found.id), answer, plan)
+    with results_folder(opt.folder_of(out, found.id)) as folder:
+        plan_file = write_json(folder / FILE, plan.to_json())
+        report_file = write_text(folder / "report.md", text)
+    if as_json:
+        show_json({"study": found.id, "plan": str(plan_file), "report": str(report_file)})
+    else:
+        say(f"plan    {plan_file}\nreport  {report_file}")
+
+
+def _plan_of_study(what: str, store: str | None) -> Plan:
+    from autopeft.settings import settings
+
+    opened = opt.existing_store(settings(store=store).store_url)
+    found = opened.study(what)
+    concluded = opened.answer(found.id)
+    if concluded is None:
+        raise StudyError(f"study {found.id} has no answer yet: run its search again to the end")
+    return concluded[1]
+
+
+def _opened(plan: Plan, weights: Path | None, beside: Path, model: str | None) -> "Opened":
+    from autopeft.production.opening import open_trained
+
+    places = [weights] if weights else [beside, beside / "trained"]
+    for place in places:
+        if (place / _WEIGHTS).is_file():
+            return open_trained(plan, place, model)
+    raise PlanError(
+        f"there are no trained weights in {places[-1]}: train the plan first (autopeft train "
+        f"{beside / FILE}), and name their directory with --weights"
+    )
+
+
+def _weights_in(
+    form: Form, opened: "Opened", folder: Path, convert: str | None, rank: int | None
+) -> dict[str, Any]:
+    from autopeft.production.exporting import export_merged, export_peft
+
+    if form == "merged":
+        written = export_merged(opened, folder)
+    else:
+        written = export_peft(opened, folder, convert=convert is not None, rank=rank)
+    return {
+        "format": form,
+        "out": str(folder),
+        "what": written.what,
+        "drift": to_json(written.drift),
+        "head": str(written.head) if written.head else None,
+        "rank": written.rank,
+    }
+
+
+def _text_in(
+    form: Form,
+    plan: Plan,
+    folder: Path,
+    beside: Path,
+    licence: str | None,
+    data_licence: str | None,
+) -> dict[str, Any]:
+    if form == "plan":
+        return {"format": form, "out": str(write_json(folder / FILE, plan.to_json()))}
+    if form == "script":
+        from autopeft.production.script import by_peft, script
+
+        plan_file = write_json(folder / FILE, plan.to_json())
+        file = write_text(folder / "train.py", script(plan, plan_file.absolute()))
+        return {"format": form, "out": str(file), "trains": "peft" if by_peft(plan) else "autopeft"}
+    from autopeft.production.card import card
+
+    text = card(plan, outcome=_outcome(beside), licence=licence, data_licence=data_licence)
+    return {"format": form, "out": str(write_text(folder / "README.md", text))}
+
+
+def _outcome(beside: Path) -> dict[str, Any] | None:
+    """Read what training gave, where it lies beside the plan or its weights."""
+    for file in (beside / "outcome.json", beside / "trained" / "outcome.json"):
+        if file.is_file():
+            found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+            return found
+    return None
+
+
+def _tell(written: dict[str, Any]) -> None:
+    say(f"{written['format']:8}{written['out']}")
+    if drift := written.get("drift"):
+        say(f"what    {written['what']}" + (f", rank {written['rank']}" if written["rank"] else ""))
+        say(
+            f"drift   {drift['largest']:.2g} at most, {drift['mean']:.2g} in the mean, of scores "
+            f"of {drift['scale']:.2g}; {drift['same']:.0%} of the highest at the same place"
+        )
+        if written["head"]:
+            say(f"head    {written['head']} (the plan's own: no class of transformers has it)")

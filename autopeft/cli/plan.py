@@ -1,0 +1,179 @@
+"""The commands that look at plans: show one, compare two, check one, hold weights against it."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autopeft.cli import options as opt
+from autopeft.cli.console import say, show_json, show_table
+from autopeft.errors import PlanError
+from autopeft.plan import Plan, read_plan
+from autopeft.records import to_json
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at plans.")
+PlanArgument = Annotated[
+    Path, typer.Argument(metavar="PLAN", help="A plan.json, or the directory that it lies in.")
+]
+CapOption = Annotated[
+    int, typer.Option("--max-lora-rank", help="What the server is started with.", min=1)
+]
+_DIFFERENT = 2
+
+
+@app.command("show")
+def show(plan: PlanArgument, as_json: opt.JsonOption = False) -> None:
+    """Show what a plan trains, how, and what is to be expected of it."""
+    read = read_plan(plan)
+    if as_json:
+        show_json({"digest": read.digest, **_figures(read)})
+        return
+    share = read.parameters / read.backbone.parameters
+    say(f"plan       {read.digest[:12]} of study {read.provenance.study or '(none)'}")
+    say(f"backbone   {read.backbone.name} ({read.backbone.architecture})")
+    say(f"trains     {read.configuration.summary(read.slots)}")
+    say(
+        f"parameters {read.parameters:,} ({share:.2%}), and {read.head_parameters:,} of the head; "
+        f"the budget {read.provenance.budget} allows {read.provenance.ceiling:,}"
+    )
+    if expected := read.expected:
+        say(f"expected   {expected.metric} {expected.interval}, {expected.seeds} fresh seeds")
+    say(f"verdict    {read.provenance.verdict}")
+
+
+def _figures(plan: Plan) -> dict[str, Any]:
+    return {
+        "backbone": plan.backbone.name,
+        "trains": plan.configuration.summary(plan.slots),
+        "parameters": plan.parameters,
+        "head_parameters": plan.head_parameters,
+        "ceiling": plan.provenance.ceiling,
+        "expected": to_json(plan.expected) if plan.expected else None,
+        "verdict": plan.provenance.verdict,
+    }
+
+
+@app.command("diff")
+def diff(one: PlanArgument, other: PlanArgument, as_json: opt.JsonOption = False) -> None:
+    """List in what two plans differ."""
+    first, second = read_plan(one), read_plan(other)
+    rows = [*_cells_apart(first, second), *_fields_apart(first, second)]
+    if as_json:
+        show_json([{"where": w, "one": a, "other": b} for w, a, b in rows])
+    elif rows:
+        show_table("", ("where", "one", "other"), [(w, str(a), str(b)) for w, a, b in rows])
+    else:
+        say("the plans say the same")
+
+
+def _cells_apart(one: Plan, other: Plan) -> list[tuple[str, Any, Any]]:
+    left, right = _table(one), _table(other)
+    return [
+        (f"{slot} in block {block}", left.get((block, slot), 0), right.get((block, slot), 0))
+        for block, slot in sorted(set(left) | set(right))
+        if left.get((block, slot), 0) != right.get((block, slot), 0)
+    ]
+
+
+def _table(plan: Plan) -> dict[tuple[int, str], int]:
+    return {
+        (block, slot.name): size
+        for block, row in enumerate(plan.configuration.sizes)
+        for slot, size in zip(plan.slots, row, strict=True)
+        if size
+    }
+
+
+def _fields_apart(one: Plan, other: Plan) -> list[tuple[str, Any, Any]]:
+    """Compare all but the table, leaf by leaf."""
+    left, right = (_leaves(_without_table(plan)) for plan in (one, other))
+    return [
+        (path, left.get(path, "-"), right.get(path, "-"))
+        for path in dict.fromkeys((*left, *right))
+        if left.get(path, "-") != right.get(path, "-")
+    ]
+
+
+def _without_table(plan: Plan) -> dict[str, Any]:
+    document = plan.to_json()
+    for key in ("configuration", "slots", "digest"):
+        del document[key]
+    del document["backbone"]["sites"]  # they follow from the rest
+    return document
+
+
+def _leaves(document: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(document, dict):
+        found: dict[str, Any] = {}
+        for key, value in document.items():
+            found |= _leaves(value, f"{path}/{key}" if path else key)
+        return found
+    return {path: json.dumps(document) if isinstance(document, list) else document}
+
+
+@app.command("check")
+def check(plan: PlanArgument, model: opt.ModelOption = None) -> None:
+    """Check that a plan is whole, unedited and within its budget; with --model, that it fits it."""
+    read = read_plan(plan)
+    if model is not None:
+        _check_model(read, model)
+    document = json.loads((plan / "plan.json" if plan.is_dir() else plan).read_text("utf-8"))
+    digest = (
+        "" if "digest" in document else " (it states none: it was written by an older autopeft)"
+    )
+    say(f"plan {read.digest[:12]} is in order{digest}")
+
+
+def _check_model(plan: Plan, model: str) -> None:
+    from autopeft.training.model_files import find_model, weights_digest
+
+    files = find_model(model)
+    if weights_digest(files.path) != plan.backbone.digest:
+        raise PlanError(
+            f"the model {model!r} does not have the weights that the plan was made for "
+            f"({plan.backbone.name}, digest {plan.backbone.digest[:12]}): give that model"
+        )
+
+
+@app.command("serving")
+def serving(plan: PlanArgument, cap: CapOption = 16, as_json: opt.JsonOption = False) -> None:
+    """Say whether vLLM would serve the plan's adapter, why not, and what it would serve."""
+    from autopeft.production.serving import vllm_verdict
+
+    read = read_plan(plan)
+    verdict = vllm_verdict(read, cap)
+    nearest = verdict.nearest.summary(verdict.slots) if verdict.nearest else None
+    if as_json:
+        show_json(
+            {
+                "takes": verdict.takes, "max_lora_rank": verdict.cap, "needs": verdict.needs,
+                "reasons": list(verdict.reasons), "nearest": nearest,
+            }
+        )  # fmt: skip
+        return
+    say(verdict.sentence())
+    for reason in verdict.reasons[1:]:
+        say(f"and {reason}")
+    if verdict.nearest and nearest:
+        count = verdict.nearest.parameters(verdict.slots)
+        say(f"it would take: {nearest} ({count:,} parameters)")
+
+
+def verify(
+    plan: PlanArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the trained weights lie.")],
+    model: opt.ModelOption = None,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Hold trained weights against their plan; ends with 2 where anything differs."""
+    from autopeft.production.verifying import verify as look
+
+    findings = list(look(read_plan(plan), folder, model))
+    if as_json:
+        show_json([to_json(finding) for finding in findings])
+    else:
+        rows = [("ok" if f.right else "NO", f.what, f.found) for f in findings]
+        show_table("", ("", "what", "found"), rows)
+    if not all(finding.right for finding in findings):
+        raise typer.Exit(_DIFFERENT)

@@ -1,0 +1,177 @@
+"""Merge into files of weights in their place, block by block, without loading the model.
+
+A copy of the model's directory is made, and the tensors that change are written over in it: a tensor
+keeps its name, type and shape, so its bytes keep their place in the file. In memory is one block.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from autopeft.methods.inject import injected
+from autopeft.plan import Plan
+from autopeft.production.adapters import cells_of
+from autopeft.production.opening import Opened
+from autopeft.production.reading import check_fit
+from autopeft.search_spaces.configuration import Configuration
+from autopeft.search_spaces.within import layers_within
+from autopeft.training.shape import empty_model
+
+_ALONE = {
+    *("lora", "lora_fa", "dora", "loha", "lokr", "krona", "moslora", "adalora", "dylora"),
+    *("ia3", "ssf", "adapter_bias", "bitfit", "layer_norm", "ln_fit", "full"),
+}
+"""Methods of which a block needs nothing that another block has."""
+_WEIGHTS = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the bytes of a tensor lie."""
+
+    file: str
+    start: int
+    end: int
+
+
+def can_stream(opened: Opened) -> bool:
+    """Tell whether a plan can be merged in place: what changes is in the files under its name."""
+    plan, head = opened.plan, set(opened.weights.head)
+    if head - {"weight", "bias"} or set(plan.configuration.methods(plan.slots)) - _ALONE:
+        return False
+    base = empty_model(opened.files.path, opened.files.reference)
+    places = _places(opened.files.path)
+    prefix = _prefix(base, places)
+    return all(
+        f"{prefix}{name}" in places for row in _rows(plan) for name in _names(plan, base, row)
+    )
+
+
+def merge_in_place(opened: Opened, folder: Path) -> None:
+    """Write a copy of the model's directory with what was learned in its weights.
+
+    Raises:
+        PlanError: A method cannot be merged, or the weights do not fit the plan.
+        OutputError: The files cannot be written.
+    """
+    plan, source = opened.plan, opened.files.path
+    base = empty_model(source, opened.files.reference)
+    places = _places(source)
+    prefix = _prefix(base, places)
+    with _copied(source, folder) as copies:
+        for row in _rows(plan):
+            names = _names(plan, base, row)
+            before = {
+                name: _tensor(source, places[f"{prefix}{name}"], f"{prefix}{name}")
+                for name in names
+            }
+            for name, after in _merged(opened, base, row, before).items():
+                if not torch.equal(after, before[name]):
+                    place = places[f"{prefix}{name}"]
+                    _write(copies / place.file, place, after)
+
+
+def _merged(opened: Opened, base: Any, row: int, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Merge the cells of one block, whose tensors are given; all others stay on the meta device."""
+    plan = opened.plan
+    _put(base, {name: tensor.float() for name, tensor in before.items()})
+    empty = (0,) * len(plan.slots)
+    sizes = tuple(
+        own if number == row else empty for number, own in enumerate(plan.configuration.sizes)
+    )
+    recipe = plan.recipe
+    with injected(
+        base, plan.backbone, plan.slots, Configuration(sizes), recipe.scales, torch.Generator(),
+        recipe.rank_scaling, recipe.gate_mean,
+    ) as injection:  # fmt: skip
+        state = {n: t for n, t in opened.weights.methods.items() if n.startswith(f"{row}/")}
+        check_fit(state, injection.state(), str(opened.weights.file))
+        injection.load(state)
+        injection.merge()
+    after = {name: base.get_parameter(name).detach().to(t.dtype) for name, t in before.items()}
+    _put(base, {name: tensor.to("meta") for name, tensor in before.items()})
+    return after
+
+
+def _put(base: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        path, _, part = name.rpartition(".")
+        setattr(base.get_submodule(path), part, nn.Parameter(tensor.clone(), requires_grad=False))
+
+
+def _rows(plan: Plan) -> list[int]:
+    return sorted({cell.block for cell in cells_of(plan)})
+
+
+def _names(plan: Plan, base: nn.Module, row: int) -> list[str]:
+    """List the parameters that the cells of a row may read or change."""
+    paths: set[str] = set()
+    for cell in cells_of(plan):
+        if cell.block == row:
+            sites = (cell.site,) if cell.site.path else layers_within(plan.backbone, cell.site)
+            paths |= {plan.backbone.module_path(site, row) for site in sites}
+    found = []
+    for path in sorted(paths):
+        module = base.get_submodule(path)
+        found += [f"{path}.{name}" for name, _ in module.named_parameters(recurse=False)]
+    return found
+
+
+def _places(folder: Path) -> dict[str, Place]:
+    """Find every tensor in the files of a directory."""
+    found = {}
+    for file in sorted(folder.glob(f"*{_WEIGHTS}")):
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+        for name, entry in header.items():
+            if name != "__metadata__":
+                start, end = (8 + length + offset for offset in entry["data_offsets"])
+                found[name] = Place(file=file.name, start=start, end=end)
+    return found
+
+
+def _prefix(base: Any, places: Mapping[str, Place]) -> str:
+    """Return what stands before the backbone's names in the files: those of heads have one."""
+    prefix = f"{base.base_model_prefix}."
+    return prefix if any(name.startswith(prefix) for name in places) else ""
+
+
+def _tensor(folder: Path, place: Place, name: str) -> Tensor:
+    with safe_open(folder / place.file, "pt") as file:
+        found: Tensor = file.get_tensor(name)
+    return found
+
+
+def _write(file: Path, place: Place, tensor: Tensor) -> None:
+    content = tensor.contiguous().view(torch.uint8).numpy().tobytes()
+    if len(content) != place.end - place.start:
+        raise RuntimeError(f"{len(content)} bytes do not fit into {place}")
+    with file.open("r+b") as stream:
+        stream.seek(place.start)
+        stream.write(content)
+
+
+@contextmanager
+def _copied(source: Path, folder: Path) -> Iterator[Path]:
+    """Copy a model's files to a place beside, and put them where they belong when all went well."""
+    partial = folder / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        for file in sorted(source.iterdir()):
+            if file.is_file() and file.name not in {"README.md", ".gitattributes"}:
+                shutil.copyfile(file, partial / file.name)
+        yield partial
+        for file in sorted(partial.iterdir()):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,140 @@
+"""The commands that look at plans, and hold weights against them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+import autopeft
+from autopeft.cli.app import app
+from autopeft.errors import PlanError
+from autopeft.files import write_json
+from tests.contracts.store import a_plan
+from tests.models import save_tiny
+from tests.production.plans import LORA, moved, plan_on, trained
+
+
+def run(*words, code=0):
+    done = CliRunner().invoke(
+        app, list(map(str, words)), env={"COLUMNS": "200"}, catch_exceptions=False
+    )
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A plan, and weights that were trained from it."""
+    folder = tmp_path_factory.mktemp("plan")
+    plan = plan_on(folder / "model", LORA)
+    write_json(folder / "plan.json", plan.to_json())
+    autopeft.save(moved(trained(plan, "bert")), folder / "trained")
+    return folder
+
+
+def test_a_plan_is_shown_in_words(tmp_path):
+    file = write_json(tmp_path / "plan.json", a_plan().to_json())
+
+    shown = run("plan", "show", file)
+
+    assert f"plan       {a_plan().digest[:12]}" in shown
+    assert "trains     lora@attention.query 1-2" in shown
+    assert "expected   accuracy 0.910 [0.880, 0.940], 2 fresh seeds" in shown
+    assert "the budget 1% allows 100" in shown
+
+
+def test_a_plan_is_shown_as_json_with_its_digest(tmp_path):
+    write_json(tmp_path / "plan.json", a_plan().to_json())
+
+    assert json.loads(run("plan", "show", tmp_path, "--json"))["digest"] == a_plan().digest
+
+
+def test_two_plans_are_compared_cell_by_cell_and_field_by_field(folder, tmp_path):
+    one = autopeft.read_plan(folder)
+    other = replace(one, seed=9, recipe=replace(one.recipe, epochs=7))
+    rows = tuple(tuple(2 * bool(size) for size in row) for row in one.configuration.sizes)
+    sizes = type(one.configuration)(rows)
+    other = replace(other, configuration=sizes, parameters=sizes.parameters(one.slots))
+    file = write_json(tmp_path / "other.json", other.to_json())
+
+    found = json.loads(run("plan", "diff", folder, file, "--json"))
+
+    apart = {row["where"]: (row["one"], row["other"]) for row in found}
+    assert apart["lora@attention.value in block 0"] == (3, 2)
+    assert "lora@attention.query in block 0" not in apart
+    assert apart["recipe/epochs"] == (1, 7)
+    assert apart["seed"] == (3, 9)
+    assert "recipe/epochs" in run("plan", "diff", folder, file)
+
+
+def test_equal_plans_say_the_same(folder):
+    assert run("plan", "diff", folder, folder) == "the plans say the same\n"
+
+
+def test_a_plan_in_order_passes_the_check(folder):
+    shown = run("plan", "check", folder, "--model", folder / "model")
+
+    assert shown == f"plan {autopeft.read_plan(folder).digest[:12]} is in order\n"
+
+
+def test_a_plan_of_before_there_were_digests_passes_and_says_so(tmp_path):
+    document = a_plan().to_json()
+    del document["digest"]
+    del document["exported"]
+
+    shown = run("plan", "check", write_json(tmp_path / "plan.json", document))
+
+    assert "it states none: it was written by an older autopeft" in shown
+
+
+def test_an_edited_plan_does_not_pass(tmp_path):
+    document = a_plan().to_json() | {"seed": 4}
+    file = write_json(tmp_path / "plan.json", document)
+
+    with pytest.raises(PlanError, match="the plan was edited after it was written: its digest is"):
+        run("plan", "check", file)
+
+
+def test_a_plan_for_another_model_does_not_pass(folder, tmp_path):
+    other = save_tiny(tmp_path / "other", seed=4)
+
+    with pytest.raises(PlanError, match="does not have the weights that the plan was made for"):
+        run("plan", "check", folder, "--model", other)
+
+
+def test_the_verdict_on_serving_comes_with_its_reasons(tmp_path):
+    plan = plan_on(tmp_path / "model", {"dora@attention.query": 20}, "llama")
+    file = write_json(tmp_path / "plan.json", plan.to_json())
+
+    shown = run("plan", "serving", file)
+
+    assert "vLLM does not take it with --max-lora-rank 16: dora@attention.query in block 0" in shown
+    assert "and layers.0.self_attn.q_proj has rank 20" in shown
+    assert "it would take: lora@attention.query 16" in shown
+    document = json.loads(run("plan", "serving", file, "--max-lora-rank", "32", "--json"))
+    assert (document["takes"], document["needs"]) == (False, 32)
+
+
+def test_weights_that_are_the_plans_are_verified(folder):
+    shown = run("verify", folder, folder / "trained")
+
+    assert "trainable set" in shown
+    assert "NO" not in shown
+
+
+def test_weights_that_are_not_end_with_two(folder, tmp_path):
+    other = replace(autopeft.read_plan(folder), seed=8)
+    file = write_json(tmp_path / "plan.json", other.to_json())
+
+    shown = run("verify", file, folder / "trained", "--json", code=2)
+
+    assert {finding["what"] for finding in json.loads(shown) if not finding["right"]} == {
+        "plan digest",
+        "weights",
+    }
+
+
+def test_a_plan_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(PlanError, match=r"cannot read the plan '.*nothing\.json'"):
+        run("plan", "show", tmp_path / "nothing.json")
