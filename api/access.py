@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -199,15 +199,23 @@ def refuse_foreign(connection: HTTPConnection) -> None:
     """
     headers = connection.headers
     host = headers.get("host", "")
-    if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+    if not is_loopback(_split(f"//{host}").hostname or ""):
         raise _foreign(f"the Host {host!r} is not this machine")
     if any(name in headers for name in _FORWARDED):
         raise _foreign("the request came through a proxy")
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _split(origin).netloc != host:
         raise _foreign(f"the Origin {origin!r} is another site")
     if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         raise _foreign("the request was made by another site")
+
+
+def _split(address: str) -> SplitResult:
+    """Take an address apart; one that is malformed has no parts, and so no host that we know."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def _foreign(why: str) -> ProblemError:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -112,7 +112,7 @@ class Streams:
 
     async def follow(
         self, job: Job, after: int, stands: Callable[[], Awaitable[bool]]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Tell what happened to a job after an event, and then what happens, as it goes out.
 
         Ends with an event ``end`` when the job has ended and all is told, and without it where

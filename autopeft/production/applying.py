@@ -13,9 +13,9 @@ from autopeft.errors import PlanError
 from autopeft.methods.attending import ATTENTION
 from autopeft.methods.inject import Injection, injected
 from autopeft.plan import Plan, read_plan
-from autopeft.production.fingerprint import fingerprint
 from autopeft.production.fitting import backbone_in
 from autopeft.production.heads import Headed
+from autopeft.training.fingerprint import fingerprint
 from autopeft.training.interface import asks_transformers
 from autopeft.training.loop import dropout
 

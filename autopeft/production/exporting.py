@@ -16,12 +16,13 @@ from autopeft.plan import FILE, Drift, Exported, Plan
 from autopeft.production.adapters import Adapter, Kind, adapter_of, in_the_way, kind_of
 from autopeft.production.converting import low_rank
 from autopeft.production.fitting import transformer_of
+from autopeft.production.heads import Headed
 from autopeft.production.merging import can_stream, merge_in_place
 from autopeft.production.opening import Opened, holds, transformer_in
 from autopeft.production.peft_format import read_peft, write_peft
-from autopeft.production.probe import drift, inputs_for, numbers_of, scores_of
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.training.pretrained import load_backbone
+from autopeft.training.probe import drift, inputs_for, numbers_of, scores_of
 
 HEAD_FILE = "head.safetensors"
 _EXACT = 1e-3
@@ -168,6 +169,8 @@ def _outside(model: Any) -> tuple[dict[str, Tensor], str, list[str]]:
     """
     held = holds(model)
     head = {name: p.detach().clone() for name, p in {**held.head, **held.beside}.items()}
+    if isinstance(model, Headed) and held.plan.task.kind == "regression":
+        head |= {"mean": model.mean.clone(), "spread": model.spread.clone()}
     whole = transformer_in(model)
     inner = next(name for name, part in whole.named_modules() if part is held.base)
     inner = f"{inner}." if inner else ""
@@ -179,7 +182,7 @@ def _outside(model: Any) -> tuple[dict[str, Tensor], str, list[str]]:
 def _copy_head(head: Mapping[str, Tensor], model: Any) -> None:
     with torch.no_grad():
         for name, value in head.items():
-            model.get_parameter(name).copy_(value)
+            model.state_dict()[name].copy_(value)
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:

@@ -21,8 +21,12 @@ class Headed(nn.Module):
     """A backbone with a linear head; its parameters have the names that `autopeft train` writes.
 
     ``head`` is the plan's: how what the backbone returns becomes one vector. For ``tokens`` every
-    token has scores; labels of -100 are not learned. For regression labels are learned as they are.
+    token has scores; labels of -100 are not learned. For regression, ``mean`` and ``spread`` are
+    those of the labels: set them before training, so that the head learns in standard units.
     """
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, backbone: Any, plan: Plan, generator: torch.Generator) -> None:
         super().__init__()
@@ -31,6 +35,8 @@ class Headed(nn.Module):
         self._head, self._kind = plan.task.head, plan.task.kind
         outputs = plan.task.outputs
         self.weight, self.bias = linear_head(outputs, _width(backbone), generator)
+        self.register_buffer("mean", torch.tensor(0.0))
+        self.register_buffer("spread", torch.tensor(1.0))
 
     def forward(self, labels: Tensor | None = None, **inputs: Tensor) -> SequenceClassifierOutput:
         """Return logits, shape ``(B, C)`` or ``(B, T, C)``, and the loss where labels are given."""
@@ -38,6 +44,8 @@ class Headed(nn.Module):
         vectors = self._vectors(self.backbone(**given), inputs)
         logits = scores_of(vectors, self.weight, self.bias)
         loss = None if labels is None else self._loss(logits, labels)
+        if self._kind == "regression":
+            logits = logits * self.spread + self.mean
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def _vectors(self, out: Any, inputs: dict[str, Tensor]) -> Tensor:
@@ -61,7 +69,7 @@ class Headed(nn.Module):
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self._kind == "regression":
-            return mse_loss(logits[:, 0], labels.float())
+            return mse_loss(logits[:, 0], (labels.float() - self.mean) / self.spread)
         return cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=-100)
 
 

@@ -13,8 +13,7 @@ from autopeft.errors import PlanError
 from autopeft.files import writable_folder, write_bytes, write_json
 from autopeft.plan import FILE, Plan, read_plan
 from autopeft.production.applying import Applied, applied, apply, remove
-from autopeft.production.fingerprint import is_other
-from autopeft.production.probe import numbers_of
+from autopeft.production.heads import Headed
 from autopeft.production.reading import (
     HEAD,
     WEIGHTS,
@@ -23,6 +22,8 @@ from autopeft.production.reading import (
     check_numbers,
     read_weights,
 )
+from autopeft.training.fingerprint import is_other
+from autopeft.training.probe import numbers_of
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -39,13 +40,16 @@ def save(model: nn.Module, folder: str | Path) -> Path:
     held, folder = applied(model), Path(folder)
     tensors = _kept(held)
     check_numbers(tensors, "what was trained")
+    outer = _unwrapped(model, held)
     says = {
         "format": "autopeft/1",
         "plan": held.plan.digest,
         "backbone": held.fingerprint,
-        "class": type(_unwrapped(model, held)).__name__,
+        "class": type(outer).__name__,
         "probe": json.dumps(numbers_of(held.base)),
     }
+    if isinstance(outer, Headed):
+        says["labels"] = json.dumps([float(outer.mean), float(outer.spread)])
     writable_folder(folder)
     write_bytes(folder / WEIGHTS, serialized(tensors, says))
     write_json(folder / FILE, held.plan.to_json())
@@ -75,6 +79,10 @@ def load(model: Model, folder: str | Path, *, head: bool = True) -> Model:
     try:
         _check_plan(held, plan)
         _take(held, weights, head=head)
+        if head and isinstance(model, Headed) and (scale := weights.says.get("labels")):
+            mean, spread = json.loads(scale)
+            model.mean.fill_(mean)
+            model.spread.fill_(spread)
     except PlanError:
         if fresh:
             remove(model)

@@ -1,6 +1,6 @@
 """Merge into files of weights in their place, block by block, without loading the model.
 
-A copy of the model's directory is made, and the tensors that change are written over in it: a tensor
+A copy of the directory is made, and the tensors that change are written over in it: a tensor
 keeps its name, type and shape, so its bytes keep their place in the file. In memory is one block.
 """
 

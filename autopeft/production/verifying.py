@@ -15,9 +15,9 @@ from autopeft.production.applying import applied, apply
 from autopeft.production.fitting import transformer_of
 from autopeft.production.heads import check_weights, model_for
 from autopeft.production.opening import open_trained, transformer_in
-from autopeft.production.probe import apart, numbers_of
 from autopeft.production.reading import WEIGHTS, check_fit, read_weights
 from autopeft.training.model_files import find_model
+from autopeft.training.probe import apart, numbers_of
 
 _ADAPTER_CONFIG = "adapter_config.json"
 

@@ -1,5 +1,6 @@
 """Trained weights on disk: only what was trained, as safetensors."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -13,16 +14,19 @@ from autopeft.training.trainer import Tuned
 _HEAD = "head/"
 
 
-def save(tuned: Tuned, file: Path, plan_digest: str) -> None:
+def save(tuned: Tuned, file: Path, plan_digest: str, says: Mapping[str, str] | None = None) -> None:
     """Write the trained modules and the head; nothing is left behind when that fails.
+
+    What the file ``says`` of itself beside the plan's digest goes into its header.
 
     Raises:
         OutputError: The file cannot be written.
     """
     tensors = {name: value.contiguous() for name, value in tuned.injection.state().items()}
     tensors |= {f"{_HEAD}{name}": value.detach() for name, value in tuned.model.head().items()}
+    header = {"format": "autopeft/1", **(says or {})}
     # save_file would leave a file that only its owner may read, whatever the umask allows
-    write_bytes(file, serialized(tensors, {"plan": plan_digest, "format": "autopeft/1"}))
+    write_bytes(file, serialized(tensors, header | {"plan": plan_digest}))
 
 
 def load(tuned: Tuned, file: Path) -> None:

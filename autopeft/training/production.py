@@ -1,5 +1,6 @@
 """Train a plan: the chosen configuration from scratch, on all that the plan says."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,12 +16,15 @@ from autopeft.study import DataFiles, Task, Where
 from autopeft.tasks.metrics import METRICS
 from autopeft.tasks.reading import read_task
 from autopeft.training import checkpoint
+from autopeft.training.fingerprint import fingerprint
+from autopeft.training.heads.sequence import SequenceModel
 from autopeft.training.loop import DivergedError
 from autopeft.training.memory import is_out_of_memory
 from autopeft.training.model_files import find_model, first_line
+from autopeft.training.probe import numbers_of
 from autopeft.training.shape import read_backbone
 from autopeft.training.towers import tower_of
-from autopeft.training.trainer import Trainer
+from autopeft.training.trainer import Trainer, Tuned
 from autopeft.trial import Fidelity, Measurement
 
 
@@ -76,6 +80,7 @@ def _trained(
             "hand or made by another autopeft; export it again"
         )
     trainer = Trainer.open(task, backbone, where, test=True, threads=threads)
+    known = fingerprint(trainer.module)
     with trainer.tuned(plan.slots, plan.configuration, plan.recipe, seed) as tuned:
         measured: Measurement | None = None
         for event in trainer.measure(tuned, seed, Fidelity()):
@@ -90,7 +95,9 @@ def _trained(
         truth, score = test.truth.astype(np.float64), METRICS[task.metric].score
         interval = bootstrap([predictions.astype(np.float64)], truth, score, seed)
         # last of all, so that whoever interrupts before this keeps nothing by halves
-        checkpoint.save(tuned, out / "adapter.safetensors", plan.digest)
+        says = {"backbone": known, "probe": json.dumps(numbers_of(trainer.module))}
+        says |= _scale(tuned)
+        checkpoint.save(tuned, out / "adapter.safetensors", plan.digest, says)
     yield Outcome(
         metric=task.metric,
         validation=measured.score,
@@ -105,6 +112,14 @@ def _trained(
         steps=measured.steps,
         seconds=measured.seconds,
     )
+
+
+def _scale(tuned: Tuned) -> dict[str, str]:
+    """Return what brings a head's output back to the scale of the labels."""
+    model = tuned.model
+    if not isinstance(model, SequenceModel) or model.task.kind != "regression":
+        return {}
+    return {"labels": json.dumps([model.mean, model.spread])}
 
 
 @contextmanager

@@ -83,6 +83,11 @@ class Trainer:
         return cls(task, backbone, model, parts)
 
     @property
+    def module(self) -> Any:
+        """The backbone itself, without a head."""
+        return self._model
+
+    @property
     def blocks(self) -> tuple[nn.Module, ...]:
         """The modules of the backbone's blocks, in the order of a configuration's rows."""
         found = []

@@ -5,6 +5,7 @@ folder is a reason to refuse the whole, and every limit is on what really comes 
 archive says of itself.
 """
 
+import errno
 import gzip
 import io
 import lzma
@@ -96,7 +97,7 @@ def _unpack(archive: Path, folder: Path, bounds: Bounds) -> None:
             "make the archive anew, as .zip or .tar.gz"
         ) from None
     except OSError as error:
-        if error.errno is not None:  # of the disk, and not of the archive
+        if error.errno not in {None, errno.EINVAL}:  # of the disk, and not of the archive
             raise
         raise DataError(
             f"cannot unpack {archive.name} ({error}): make the archive anew, as .zip or .tar.gz"

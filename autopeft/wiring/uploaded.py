@@ -142,7 +142,11 @@ def _guess(table: "Table") -> dict[str, Any]:
             columns = find_columns(table, **nothing)
             kind = kind_of(table.filled(columns.label or ""), columns.label or "")
     except DataError as error:
-        return {"task": None, "note": str(error), "may_be": list(others)}
+        return {
+            "task": None,
+            "note": _without(str(error), Path(table.path).parent),
+            "may_be": list(others),
+        }
     named = {"text": columns.text, "text_pair": columns.pair, "label": columns.label}
     labels = _labels(table, columns.label) if columns.label and kind != "regression" else {}
     return {"task": kind, **named, "split": columns.split, **labels}

@@ -19,7 +19,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from autopeft.service.job import JobState, Kind
 from tests.api.serving import serving
 
-FEW, MANY = 6, 200
+FEW, MANY = 6, 100
 QUIET = list(HealthCheck)
 load_all_checks()
 HELD = CHECKS.get_by_names([

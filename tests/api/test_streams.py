@@ -199,7 +199,8 @@ def test_listeners_who_leave_are_forgotten(server, ada):
     streams = server.app.state.parts.streams
 
     with ada.stream("GET", f"/v1/searches/{job.id}/events", headers=STREAM) as answer:
-        next(read(answer.iter_lines()))
+        events = read(answer.iter_lines())
+        next(events)
         assert streams.open >= 1
     for _ in range(500):
         if job.id not in streams._channels:

@@ -93,7 +93,7 @@ class Written:
 
     def failed(self) -> Job:
         """Submit a search that is found to be wrong."""
-        job = self.submitted(budget="0.00001%")
+        self.submitted(budget="0.00001%")
         claim = self.service.jobs.claim(Lane.CHECKS, "checker")
         assert claim is not None
         trouble = Trouble(

@@ -12,6 +12,7 @@ from autopeft.service.job import JobState, Progress
 from autopeft.trial import Purpose
 
 pytestmark = pytest.mark.slow
+MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 def at(site, name: str) -> str:
@@ -68,7 +69,7 @@ class TestAnswer:
         page.goto(at(site, "finished"))
         part = section(page, "How far the supernet could be trusted")
 
-        expect(part).to_contain_text(f"{tau['mean']:.3f} [−{-tau['low']:.3f}")
+        expect(part).to_contain_text(f"{tau['mean']:.3f} [{MINUS}{-tau['low']:.3f}")
         expect(part.get_by_role("img")).to_be_visible()
 
     def test_a_search_that_failed_says_why_and_where_to_look(self, site, page):
@@ -186,13 +187,13 @@ class TestTrials:
         head.get_by_role("button").click()
         expect(head).to_have_attribute("aria-sort", "descending")
         cells = section(page, "Trials").locator("tbody tr td:nth-child(5)")
-        scores = [float(text) for text in cells.all_inner_texts() if text != "–"]
+        scores = [float(text) for text in cells.all_inner_texts() if text != NONE]
         assert scores == sorted(scores, reverse=True)
 
         head.get_by_role("button").click()
         expect(head).to_have_attribute("aria-sort", "ascending")
-        assert [float(t) for t in cells.all_inner_texts() if t != "–"] == sorted(scores)
-        assert cells.all_inner_texts()[-1] == "–", "what has no score comes last either way"
+        assert [float(t) for t in cells.all_inner_texts() if t != NONE] == sorted(scores)
+        assert cells.all_inner_texts()[-1] == NONE, "what has no score comes last either way"
 
 
 class TestFiles:

@@ -271,3 +271,30 @@ def test_two_steps_change_nothing_but_the_plan(plan):
 
     for name, value in fresh.backbone.state_dict().items():
         assert torch.equal(model.backbone.state_dict()[name], value)
+
+
+def test_the_trainer_goes_on_from_its_own_checkpoint(plan, tmp_path):
+    """Four steps in a row leave the weights that two and two leave."""
+    rows = [{name: value[row] for name, value in batch_for("bert").items()} for row in range(3)] * 2
+
+    def run(resume=None):
+        torch.manual_seed(0)
+        model = autopeft.apply(plan, classifier(plan))
+        torch.nn.init.ones_(model.classifier.weight)
+        optimizer = torch.optim.AdamW(autopeft.parameter_groups(model))
+        arguments = TrainingArguments(
+            output_dir=str(tmp_path / "out"), max_steps=4, per_device_train_batch_size=3, seed=1,
+            report_to="none", save_strategy="steps", save_steps=2, disable_tqdm=True,
+            lr_scheduler_type="constant",
+        )  # fmt: skip
+        trainer = Trainer(
+            model=model, args=arguments, train_dataset=rows, optimizers=(optimizer, None)
+        )
+        trainer.train(resume_from_checkpoint=resume)
+        return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+    whole = run()
+    again = run(str(tmp_path / "out" / "checkpoint-2"))
+
+    for name, value in whole.items():
+        assert torch.allclose(value, again[name], atol=1e-6), name

@@ -265,3 +265,14 @@ def test_weights_with_a_head_that_nobody_knows_are_not_opened(tmp_path):
 
     with pytest.raises(PlanError, match=r"trained in a Strange with a head \(.*\) that nei"):
         open_trained(plan, tmp_path / "trained").trained()
+
+
+def test_an_adapter_that_is_not_exact_is_refused(tmp_path, monkeypatch):
+    """Should another version of peft compute something else; here nothing is exact enough."""
+    opened, _ = opened_on(tmp_path, LORA)
+    monkeypatch.setattr("autopeft.production.exporting._EXACT", -1.0)
+
+    with pytest.raises(
+        PlanError, match=r"what peft makes of the plan differs by .* --format merged"
+    ):
+        export_peft(opened, tmp_path / "peft")

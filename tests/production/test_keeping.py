@@ -237,3 +237,16 @@ def test_weights_of_autopeft_train_are_taken_too(saved, plan, tmp_path):
     model = autopeft.load(autopeft.model_for(plan), tmp_path)
 
     assert torch.equal(logits_of(model, "bert"), saved[1])
+
+
+def test_a_regression_comes_back_in_the_scale_of_its_labels(tmp_path):
+    plan = plan_on(tmp_path / "model", LORA, kind="regression")
+    one = autopeft.apply(plan, autopeft.model_for(plan))
+    one.mean.fill_(100.0)
+    one.spread.fill_(2.5)
+    autopeft.save(one, tmp_path / "saved")
+
+    other = autopeft.load(autopeft.model_for(plan), tmp_path / "saved")
+
+    assert torch.equal(logits_of(other, "bert"), logits_of(one, "bert"))
+    assert logits_of(other, "bert").mean() > 90

@@ -1,10 +1,12 @@
 """Weights are merged into files in their place, block by block."""
 
+import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 import autopeft
 from autopeft.errors import PlanError
@@ -100,3 +102,50 @@ def test_weights_that_lack_a_cell_leave_no_files(tmp_path):
     with pytest.raises(PlanError, match=r"lacks up of lora@attention\.query in block 1"):
         merge_in_place(opened, tmp_path / "merged")
     assert list((tmp_path / "merged").iterdir()) == []
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+import autopeft
+from autopeft.production.merging import merge_in_place
+from autopeft.production.opening import open_trained
+
+
+def merged(folder):
+    opened = open_trained(autopeft.read_plan(folder / "trained"), folder / "trained")
+    merge_in_place(opened, folder / "merged")
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+small, large = (merged(Path(folder)) for folder in sys.argv[1:])
+print(large - small)
+"""
+
+
+def with_weights(folder, **sizes):
+    """Save a model in shards of 32 MB, and weights of a plan on it."""
+    config = LlamaConfig(vocab_size=64, num_attention_heads=4, **sizes)
+    model = save_causal(folder / "model", "llama")
+    (model / "model.safetensors").unlink()
+    AutoModelForCausalLM.from_config(config).save_pretrained(model, max_shard_size="32MB")
+    plan = plan_for(str(model), LORA, "causal_lm")
+    autopeft.save(autopeft.apply(plan, autopeft.model_for(plan)), folder / "trained")
+    return max(file.stat().st_size for file in model.glob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_merging_takes_less_memory_than_a_shard(tmp_path):
+    """What any merge needs, such as the libraries, is what a merge of a tiny model has taken."""
+    with_weights(tmp_path / "small", hidden_size=64, intermediate_size=64, num_hidden_layers=2)
+    largest = with_weights(
+        tmp_path / "large", hidden_size=256, intermediate_size=1024, num_hidden_layers=32
+    )
+    assert largest > 2**24
+
+    folders = [str(tmp_path / name) for name in ("small", "large")]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *folders], capture_output=True, text=True, check=True
+    )
+
+    assert int(done.stdout) < 1.2 * largest

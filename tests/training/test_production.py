@@ -1,10 +1,12 @@
 """Training a plan that was made from a real small trial."""
 
+import json
 from dataclasses import replace
 
 import jsonschema
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from autopeft.answer import Interval
 from autopeft.errors import OutputError, PlanError
@@ -19,6 +21,7 @@ from tests.kinds import continued, save_model, tagged, write_json, write_picture
 from tests.models import (
     MANY,
     MINILM,
+    degrees,
     opinions,
     recipe_of,
     save_tiny,
@@ -118,12 +121,34 @@ def test_the_weights_that_are_left_give_the_scores_that_were_reported(plan, tmp_
 
 
 def test_the_weights_name_their_plan(plan, tmp_path):
-    from safetensors import safe_open
-
     outcome_of(plan, plan.where, tmp_path)
 
     with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
         assert file.metadata()["plan"] == plan.digest
+
+
+def test_the_weights_say_on_what_they_were_trained_and_what_they_give(plan, tmp_path):
+    """So that they can be verified elsewhere."""
+    outcome_of(plan, plan.where, tmp_path)
+
+    with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
+        says = file.metadata()
+    assert len(json.loads(says["probe"])) == 24
+    assert any("query" in name for name in json.loads(says["backbone"]))
+    assert "labels" not in says
+
+
+def test_a_regression_says_the_scale_of_its_labels(tmp_path):
+    data = write_rows(tmp_path / "data.csv", degrees(80))
+    study = study_on(str(save_tiny(tmp_path / "model")), data, recipe_of(), kind="regression")
+    plan = plan_of(study, {"lora@attention.query": 2})
+
+    outcome_of(plan, plan.where, tmp_path)
+
+    with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
+        mean, spread = json.loads(file.metadata()["labels"])
+    assert 98 < mean < 102
+    assert 0 < spread < 3
 
 
 def test_other_data_with_the_same_labels_may_be_trained_on(plan, tmp_path):

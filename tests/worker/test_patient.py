@@ -22,11 +22,11 @@ class Failing:
     def __getattr__(self, name):
         act = getattr(self._inner, name)
 
-        def call(*arguments):
+        def call(*arguments, **named):
             if self.left:
                 self.left -= 1
                 raise StoreError("the store cannot be used")
-            return act(*arguments)
+            return act(*arguments, **named)
 
         return call
 

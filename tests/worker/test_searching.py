@@ -12,7 +12,6 @@ from autopeft.storage.service.sql import SqlService
 from autopeft.trial import Purpose, State
 from tests.worker.premises import FINALS, TRIALS, Premises
 
-
 DEAD = replace(this_process(), pid=2**22 + 1)
 """A process whose number no system gives."""
 

@@ -105,8 +105,8 @@ def test_the_plan_of_a_search_is_trained_with_or_without_a_body(client_of, runni
     job = running.service.jobs.job(told["id"])
     assert (job.kind, job.owner, job.lane) == (Kind.TRAINING, "alice", Lane.RUNS)
     assert job.request == {
-        "search": ended, "data": REQUEST["data"], "seed": 3, "threads": None, "metadata": {"team": "a"},
-        "priority": 2,
+        "search": ended, "data": REQUEST["data"], "seed": 3, "threads": None, "priority": 2,
+        "metadata": {"team": "a"},
     }  # fmt: skip
     assert (job.metadata, job.priority) == ({"team": "a"}, 2)
     assert len(alice.get("/v1/trainings").json()["data"]) == 2

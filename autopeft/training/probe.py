@@ -70,9 +70,12 @@ def drift(before_NC: Tensor, after_NC: Tensor) -> Drift:
 
 
 def numbers_of(base: Any) -> tuple[float, ...]:
-    """Return some of what a backbone gives for made-up inputs; nothing where it has no numbers."""
+    """Return some of what a backbone gives for made-up inputs.
+
+    Nothing for one without numbers, or with a side for texts and one for images.
+    """
     device = next(base.parameters()).device
-    if device.type == "meta":
+    if device.type == "meta" or getattr(base.config, "vision_config", None) is not None:
         return ()
     training = base.training
     inputs = {name: value.to(device) for name, value in inputs_for(base.config).items()}
