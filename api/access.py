@@ -1,5 +1,6 @@
 """Who asks: bearer keys, or on this machine alone nobody in particular."""
 
+import asyncio
 import hmac
 import ipaddress
 import secrets
@@ -10,9 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import SplitResult, urlsplit
 
+from anyio import to_thread
 from starlette.requests import HTTPConnection
 
 from autopeft.api.limits import Buckets
+from autopeft.api.lookups import Lookups
 from autopeft.api.problems import ProblemError
 from autopeft.service.key import Key, Quota, Scope, new_key, parts_of
 from autopeft.service.ports import Keys
@@ -73,6 +76,7 @@ class Access:
         tick: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
+        self._lookups = Lookups(keys)
         self._local_only = is_loopback(host)
         self._origins = frozenset(origins)
         self._now = now
@@ -85,7 +89,7 @@ class Access:
         self._keyed = False
         self._guesses = Buckets(rate=0.5, burst=20, tick=tick)
 
-    def caller(self, connection: HTTPConnection) -> Caller:
+    async def caller(self, connection: HTTPConnection) -> Caller:
         """Tell who sent a request.
 
         Raises:
@@ -93,22 +97,22 @@ class Access:
         """
         given = connection.headers.get("authorization")
         if given is None:
-            return self._without_key(connection)
+            return await self._without_key(connection)
         scheme, _, token = given.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise _unknown()
-        key = self._verified(token.strip(), address_of(connection))
+        key = await self._verified(token.strip(), address_of(connection))
         return Caller(owner=key.owner, scope=key.scope, key=key.id, quota=key.quota)
 
-    def stands(self, caller: Caller) -> bool:
+    async def stands(self, caller: Caller) -> bool:
         """Whether a caller who was let in would still be: for answers that last."""
         if not caller.key:
-            return not self._has_keys()
-        key = self._keys.key(caller.key)
+            return not await self._has_keys()
+        key = await self._lookups.key(caller.key)
         return key is not None and key.valid_at(self._now())
 
-    def _without_key(self, connection: HTTPConnection) -> Caller:
-        if self._has_keys():
+    async def _without_key(self, connection: HTTPConnection) -> Caller:
+        if await self._has_keys():
             raise _unknown()
         if not self._local_only or not is_loopback(address_of(connection)):
             raise ProblemError(
@@ -119,19 +123,20 @@ class Access:
             refuse_foreign(connection)
         return _OPEN
 
-    def _has_keys(self) -> bool:
+    async def _has_keys(self) -> bool:
         """Whether there is any key, valid or not: keys are never removed, so that yes stays yes."""
-        self._keyed = self._keyed or bool(self._keys.keys())
+        self._keyed = self._keyed or bool(await to_thread.run_sync(self._keys.keys))
         return self._keyed
 
-    def _verified(self, token: str, address: str) -> Key:
+    async def _verified(self, token: str, address: str) -> Key:
         parts = parts_of(token)
-        key = self._keys.key(parts[0]) if parts else None
+        key = await self._lookups.key(parts[0]) if parts else None
         digest = hmac.digest(self._pepper, token.encode(), "sha256")
         if not (key and self._is_remembered(key, digest)):
             self._guesses.take(address)
             secret = parts[1] if parts else token
-            if not self._hashing.submit(self._fits, key, secret, digest).result() or not key:
+            hashing = self._hashing.submit(self._fits, key, secret, digest)
+            if not await asyncio.wrap_future(hashing) or not key:
                 raise _unknown()
             self._guesses.give_back(address)
         if not key.valid_at(self._now()):

@@ -34,8 +34,8 @@ from autopeft.ports import Store
 from autopeft.service.ports import Service
 from autopeft.settings import ServiceSettings
 
-THREADS = 10
-"""Requests that are at the store at the same time; its pool has 15 connections for them."""
+THREADS = 6
+"""Requests that are at the store at the same time: more of them only wait for each other."""
 ROUTERS = (searches, estimates, datasets, plans, trainings, catalog, health)
 _EXPOSED = ("Location", "Retry-After", "X-Request-Id", "Idempotency-Replayed", "ETag")
 

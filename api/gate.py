@@ -1,6 +1,5 @@
 """The door: who asks is known, and counted, before anything else of a request is looked at."""
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,15 +27,15 @@ class Gate:
         if scope["type"] == "http" and is_guarded(scope["path"]):
             request = Request(scope)
             try:
-                scope["state"]["caller"] = await to_thread.run_sync(self._caller, request)
+                scope["state"]["caller"] = await self._caller(request)
             except AutopeftError as error:
                 problem = as_problem(error, self._parts, request.state.request_id)
                 await problem.answer(request.state.request_id)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _caller(self, request: Request) -> Caller:
-        caller = self._parts.access.caller(request)
+    async def _caller(self, request: Request) -> Caller:
+        caller = await self._parts.access.caller(request)
         self._parts.buckets.take(caller.key or address_of(request))
         return caller
 

@@ -25,7 +25,8 @@ class ServiceSettings(BaseModel):
     installed packages that they may take a model from, ``hub`` whether they may name hub ids.
     ``upload_bytes`` is the largest data set, ``requests`` and ``burst`` are a key's requests a
     second and how many at once. ``idle`` are the seconds after which a worker that has nothing
-    to do gives its memory back.
+    to do gives its memory back. ``workers`` and ``threads`` are the most that a request may ask
+    for in ``run``: trials at once, and cores for each, all of the machine's unless given.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -42,6 +43,8 @@ class ServiceSettings(BaseModel):
     burst: int = 200
     cors: tuple[str, ...] = ()
     idle: float = 600.0
+    workers: int = 1
+    threads: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -123,8 +126,9 @@ def settings(**options: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        variable = "AUTOPEFT_" + name.upper().replace(".", "__")
         raise OptionError(
-            f"the setting {name!r} (AUTOPEFT_{name.upper()} or {FILE}) is wrong: {first['msg']}; "
+            f"the setting {name!r} ({variable} or {FILE}) is wrong: {first['msg']}; "
             f"there are {', '.join(Settings.model_fields)}"
         ) from None
     except ValueError as error:

@@ -5,7 +5,6 @@ from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -79,8 +78,7 @@ def add_events(router: APIRouter, kind: Kind) -> None:
         job = found(service, caller, kind, job_id)
         after = after if last_event_id is None else last_event_id
         if STREAM in accept:
-            check = partial(parts_of(request).access.stands, caller)
-            stands = partial(to_thread.run_sync, check)
+            stands = partial(parts_of(request).access.stands, caller)
             return EventStream(
                 streams.follow(job, after, stands),
                 media_type=STREAM,

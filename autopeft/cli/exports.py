@@ -14,7 +14,10 @@ from autopeft.plan import FILE, Plan, read_plan
 from autopeft.records import to_json
 
 if TYPE_CHECKING:
+    from autopeft.answer import Answer
+    from autopeft.ports import Store
     from autopeft.production.opening import Opened
+    from autopeft.study import Study
 
 Form = Literal["plan", "peft", "merged", "script", "card"]
 _WEIGHTS = "adapter.safetensors"
@@ -69,7 +72,7 @@ def export(
     if file is None and form == "plan":
         _study(what, out, store, as_json)
         return
-    plan = read_plan(file) if file else _plan_of_study(what, store)
+    plan = read_plan(file) if file else _concluded(*_found(what, store))[1]
     beside = file.parent if file else opt.folder_of(None, what)
     folder = Path(out) if out else beside / form
     with results_folder(folder):
@@ -93,14 +96,9 @@ def _plan_file(what: str) -> Path | None:
 
 def _study(what: str, out: str | None, store: str | None, as_json: bool) -> None:
     from autopeft.report import report
-    from autopeft.settings import settings
 
-    opened = opt.existing_store(settings(store=store).store_url)
-    found = opened.study(what)
-    concluded = opened.answer(found.id)
-    if concluded is None:
-        raise StudyError(f"study {found.id} has no answer yet: run its search again to the end")
-    answer, plan = concluded
+    opened, found = _found(what, store)
+    answer, plan = _concluded(opened, found)
     text = report(found, opened.trials(found.id), answer, plan)
     with results_folder(opt.folder_of(out, found.id)) as folder:
         plan_file = write_json(folder / FILE, plan.to_json())
@@ -111,15 +109,18 @@ def _study(what: str, out: str | None, store: str | None, as_json: bool) -> None
         say(f"plan    {plan_file}\nreport  {report_file}")
 
 
-def _plan_of_study(what: str, store: str | None) -> Plan:
+def _found(what: str, store: str | None) -> tuple["Store", "Study"]:
     from autopeft.settings import settings
 
     opened = opt.existing_store(settings(store=store).store_url)
-    found = opened.study(what)
-    concluded = opened.answer(found.id)
+    return opened, opened.study(what)
+
+
+def _concluded(store: "Store", study: "Study") -> tuple["Answer", Plan]:
+    concluded = store.answer(study.id)
     if concluded is None:
-        raise StudyError(f"study {found.id} has no answer yet: run its search again to the end")
-    return concluded[1]
+        raise StudyError(f"study {study.id} has no answer yet: run its search again to the end")
+    return concluded
 
 
 def _opened(plan: Plan, weights: Path | None, beside: Path, model: str | None) -> "Opened":

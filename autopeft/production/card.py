@@ -21,13 +21,16 @@ def card(
     outcome: dict[str, Any] | None = None,
     licence: str | None = None,
     data_licence: str | None = None,
+    library: str = "transformers",
 ) -> str:
     """Write a card for trained weights in Markdown, with the front matter that hubs read.
 
     ``outcome`` is what `autopeft train` wrote. Licences are nobody's to guess: without one the card
     says so.
     """
-    front = yaml.safe_dump(_front(plan, outcome, licence), sort_keys=False, allow_unicode=True)
+    front = yaml.safe_dump(
+        _front(plan, outcome, licence, library), sort_keys=False, allow_unicode=True
+    )
     parts = [
         f"---\n{front}---",
         f"# {plan.backbone.name}, tuned with {plan.parameters:,} parameters",
@@ -40,10 +43,12 @@ def card(
     return "\n\n".join(parts) + "\n"
 
 
-def _front(plan: Plan, outcome: dict[str, Any] | None, licence: str | None) -> dict[str, Any]:
+def _front(
+    plan: Plan, outcome: dict[str, Any] | None, licence: str | None, library: str
+) -> dict[str, Any]:
     front: dict[str, Any] = {
         "base_model": plan.backbone.name,
-        "library_name": "transformers",
+        "library_name": library,
         "pipeline_tag": _TAGS[plan.task.kind],
         "license": licence or UNKNOWN,
         "tags": ["autopeft", "peft", *plan.configuration.methods(plan.slots)],

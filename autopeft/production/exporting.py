@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from autopeft.errors import PlanError
-from autopeft.files import write_json
+from autopeft.files import write_json, write_text
 from autopeft.plan import FILE, Drift, Exported, Plan
 from autopeft.production.adapters import Adapter, Kind, adapter_of, in_the_way, kind_of
+from autopeft.production.card import card
 from autopeft.production.converting import low_rank
 from autopeft.production.fitting import transformer_of
 from autopeft.production.heads import Headed
@@ -66,8 +67,10 @@ def export_peft(
     adapter = low_rank(opened, model, rank) if convert else _exact(plan, kind, model)
     plain = opened.plain()
     _copy_head(head, plain)
-    told = {"task_type": _KINDS.get(plan.task.kind), "base_model_name_or_path": plan.where.model}
+    told = {"task_type": _KINDS.get(plan.task.kind), "base_model_name_or_path": plan.backbone.name}
     write_peft(adapter, transformer_in(plain), inner, folder, saved=saved, told=told)
+    # what the library writes there is a form to be filled in
+    write_text(folder / "README.md", card(plan, library="peft"))
     fresh = opened.plain()
     _copy_head(head if not saved else {}, fresh)
     tuned = _with_adapter(fresh, folder)

@@ -41,6 +41,8 @@ def write_peft(
     with _quiet():
         tuned = get_peft_model(model, config)
         _fill(adapter, tuned.base_model.model, inner)
+        # the library would name the directory that the model was loaded from on this machine
+        tuned.peft_config[_ADAPTER].base_model_name_or_path = told["base_model_name_or_path"]
         tuned.save_pretrained(str(folder))
     return tuned.eval()
 

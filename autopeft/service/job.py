@@ -8,6 +8,13 @@
 
 A job that runs is not paused or cancelled at once: its state becomes a wish that the worker sees at
 its next sign of life. All functions here are pure; a store applies them to what it holds.
+
+A job whose worker is lost goes on with another one, as long as it gets on. It fails where
+`MOST_ATTEMPTS` workers in turn were lost while they were at it, or `MOST_FALSE_STARTS` before they
+had begun, when all that was lost is the reading of model and data. Both counts begin anew whenever
+something has come of the job that had not come of it before: it was validated, one of its trials
+was measured, a supernet or a training is a tenth further than it ever was. So may a search of days
+lose any number of workers, and one that ends each of its workers does not take them all.
 """
 
 from collections.abc import Mapping
@@ -63,8 +70,13 @@ class JobState(StrEnum):
         return self in {JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING}
 
 
-MOST_ATTEMPTS = 3
-"""How often a job may lose its worker before it is the job that is to blame."""
+MOST_ATTEMPTS = 5
+"""How many workers in turn may be lost at a job before it is the job that is to blame.
+
+More than a trial may lose before it is given up, so that a search goes on without that trial.
+"""
+MOST_FALSE_STARTS = 10
+"""The same of those that were lost before they had begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +119,9 @@ class Job:
     ``study`` is empty until a search is validated. ``owner`` is whose it is, ``key`` the id of the
     API key it came with, empty without keys. A higher ``priority`` goes first. ``most_running`` is
     how many jobs its owner may have running when it is claimed, None for any number. ``attempts``
-    counts the workers it has lost since somebody asked for it, ``events`` numbers its last event.
+    counts the workers it has lost in turn since it got on, ``false_starts`` those that were lost
+    before they had ``begun``, which says whether the one that holds it now has. ``events`` numbers
+    its last event.
     """
 
     id: str
@@ -127,6 +141,8 @@ class Job:
     result: Mapping[str, Any] = field(default_factory=dict)
     trouble: Trouble | None = None
     attempts: int = 0
+    false_starts: int = 0
+    begun: bool = False
     events: int = 0
 
     @property
@@ -200,7 +216,12 @@ def extended(job: Job, limits: Mapping[str, Any]) -> Job:
     return _waiting(larger) if job.state.ended else larger
 
 
+def advanced(job: Job) -> Job:
+    """Clear a job that gets on of the workers it has lost."""
+    return replace(job, attempts=0, false_starts=0)
+
+
 def _waiting(job: Job) -> Job:
     known = job.study or job.kind is not Kind.SEARCH
     state = JobState.QUEUED if known else JobState.VALIDATING
-    return replace(job, state=state, ended=None, trouble=None, attempts=0)
+    return advanced(replace(job, state=state, ended=None, trouble=None))

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from autopeft.errors import JobError
 from autopeft.service.event import Happening
-from autopeft.service.job import MOST_ATTEMPTS, Job, JobState, Lane
+from autopeft.service.job import MOST_ATTEMPTS, MOST_FALSE_STARTS, Job, JobState, Lane
 from autopeft.storage.database import Database
 from autopeft.storage.processes import Process
 from autopeft.storage.service.changing import apply, lock_job, read_job
@@ -157,7 +157,7 @@ def _taking(job: Job, worker: str) -> tuple[Callable[[Job], Job], tuple[Happenin
         message=f"worker {worker} {again} this {job.kind}",
         data={"state": JobState.RUNNING.value, "worker": worker},
     )
-    return lambda queued: replace(queued, state=JobState.RUNNING), (happening,)
+    return lambda queued: replace(queued, state=JobState.RUNNING, begun=False), (happening,)
 
 
 def _note_turn(connection: Connection, lane: Lane, owner: str) -> None:
@@ -207,9 +207,13 @@ def _put_back_all(connection: Connection, place: Place) -> None:
 
 
 def _put_back(connection: Connection, job: Job, who: str, place: Place) -> None:
+    if job.begun:
+        when, count, most = "while it worked on", job.attempts + 1, MOST_ATTEMPTS
+    else:
+        when, count, most = "before it had begun with", job.false_starts + 1, MOST_FALSE_STARTS
     message = (
-        f"{who} was lost while it worked on this {job.kind} (worker {job.attempts + 1} of "
-        f"{MOST_ATTEMPTS}); what is recorded is kept"
+        f"{who} was lost {when} this {job.kind} ({count} of {most} in turn); what is recorded is "
+        "kept"
     )
     happening = Happening(kind="message", message=message, level="warning")
     give_back(connection, job, lost, (happening,), place)

@@ -10,13 +10,14 @@ from sqlalchemy.exc import IntegrityError
 
 from autopeft.errors import JobError, UnknownError
 from autopeft.service.dataset import Dataset
-from autopeft.service.job import JobState
+from autopeft.service.job import Job, JobState
 from autopeft.storage.database import Database
 from autopeft.storage.rows import record_of, text_of
 from autopeft.storage.service.documents import job_of
 from autopeft.storage.service.tables import datasets, jobs
 
 _ENDED = [state.value for state in JobState if state.ended]
+_PREFIX = "dataset_"
 
 
 class SqlDatasets:
@@ -69,8 +70,8 @@ class SqlDatasets:
     def remove(self, dataset_id: str) -> None:
         """Forget a data set."""
         with self._database.writing() as connection:
-            _read(connection, dataset_id, locking=True)
-            user = next(_users(connection, dataset_id), None)
+            dataset = _read(connection, dataset_id, locking=True)
+            user = next(_users(connection, dataset), None)
             if user is not None:
                 raise JobError(
                     f"data set {dataset_id} is used by {user}, which has not ended: wait for it or "
@@ -95,13 +96,29 @@ def _read(connection: Connection, dataset_id: str, *, locking: bool = False) -> 
     return _dataset_of(document)
 
 
-def _users(connection: Connection, dataset_id: str) -> Iterator[str]:
-    """Yield the jobs that have not ended and whose request names a data set, wherever in it."""
+def keep(connection: Connection, job: Job) -> None:
+    """Keep those who remove data sets off the ones that a new job names, until it is there.
+
+    In SQLite a write transaction does so by itself.
+    """
+    named = [text for text in _texts(job.request) if text.startswith(_PREFIX)]
+    if named and connection.dialect.name == "postgresql":
+        mine = datasets.c.id.in_(named) & (datasets.c.owner == job.owner)
+        connection.execute(select(datasets.c.id).where(mine).with_for_update(key_share=True))
+
+
+def _users(connection: Connection, dataset: Dataset) -> Iterator[str]:
+    """Yield the jobs that have not ended and whose request names a data set, wherever in it.
+
+    Those of its owner: nobody else's can use it, whatever they name.
+    """
     wanted = select(jobs).where(
-        jobs.c.state.not_in(_ENDED), jobs.c.document.contains(dataset_id, autoescape=True)
+        jobs.c.owner == dataset.owner,
+        jobs.c.state.not_in(_ENDED),
+        jobs.c.document.contains(dataset.id, autoescape=True),
     )
     for row in connection.execute(wanted):
-        if dataset_id in _texts(job_of(row).request):
+        if dataset.id in _texts(job_of(row).request):
             yield row.id
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from autopeft.service.event import Event, Happening
-from autopeft.service.job import MOST_ATTEMPTS, Job, JobState, Trouble
+from autopeft.service.job import MOST_ATTEMPTS, MOST_FALSE_STARTS, Job, JobState, Trouble
 
 _SENTENCES = {
     JobState.VALIDATING: "waits to be validated",
@@ -35,14 +35,15 @@ def let_go(job: Job) -> Job:
 
 def lost(job: Job) -> Job:
     """Return a job as it is when its worker is lost: put back, or failed if that goes on."""
-    left = replace(let_go(job), attempts=job.attempts + 1)
+    attempts, false_starts = job.attempts + job.begun, job.false_starts + (not job.begun)
+    left = replace(let_go(job), attempts=attempts, false_starts=false_starts, begun=False)
     wanted_on = left.state in {JobState.QUEUED, JobState.VALIDATING}
-    if left.attempts < MOST_ATTEMPTS or not wanted_on:
+    if not wanted_on or (attempts < MOST_ATTEMPTS and false_starts < MOST_FALSE_STARTS):
         return left
     detail = (
-        f"{left.attempts} workers in turn were lost while they worked on this {job.kind}, most "
-        "likely because it needs more memory than there is: see the worker's log, give it more "
-        "memory or choose a smaller model, batch or length, then resume it"
+        f"{attempts + false_starts} workers in turn were lost while they worked on this "
+        f"{job.kind}, most likely because it needs more memory than there is: see the worker's "
+        "log, give it more memory or choose a smaller model, batch or length, then resume it"
     )
     return replace(left, state=JobState.FAILED, trouble=Trouble(code="worker_lost", detail=detail))
 

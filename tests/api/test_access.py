@@ -1,16 +1,24 @@
 """Who is let in."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from autopeft.api.access import Access, is_loopback
+from autopeft.api.lookups import Lookups
 from autopeft.service.key import Scope, new_key
 from tests.api.serving import SEARCH, serving
 from tests.api.studies import a_job
 from tests.api.test_problems import problem
 
 NOW = datetime.now(UTC)
+
+
+def verified(access, token, address):
+    """Verify a token in an event loop of its own."""
+    access._lookups = Lookups(access._keys)
+    return asyncio.run(access._verified(token, address))
 
 
 @pytest.mark.parametrize(
@@ -78,12 +86,12 @@ def test_a_key_is_refused_from_the_moment_in_which_it_expires(server):
     keys = server.service.keys
     access = Access(keys, host="127.0.0.1", now=lambda: time["now"])
     token = server.key("ada", expires=NOW + timedelta(seconds=1))
-    assert access._verified(token, "1.2.3.4").owner == "ada"
+    assert verified(access, token, "1.2.3.4").owner == "ada"
 
     time["now"] += timedelta(seconds=1)
 
     with pytest.raises(Exception, match="without a valid API key"):
-        access._verified(token, "1.2.3.4")
+        verified(access, token, "1.2.3.4")
 
 
 def test_a_secret_is_hashed_once_and_then_remembered_for_a_while(server, monkeypatch):
@@ -96,21 +104,21 @@ def test_a_secret_is_hashed_once_and_then_remembered_for_a_while(server, monkeyp
     hashed.clear()
 
     for _ in range(5):
-        access._verified(token, "1.2.3.4")
+        verified(access, token, "1.2.3.4")
     assert len(hashed) == 1
 
     tick["now"] += 301
-    access._verified(token, "1.2.3.4")
+    verified(access, token, "1.2.3.4")
     assert len(hashed) == 2
 
 
 def test_another_secret_of_a_key_that_is_remembered_is_wrong(server):
     access = Access(server.service.keys, host="127.0.0.1")
     token = server.key("ada")
-    access._verified(token, "1.2.3.4")
+    verified(access, token, "1.2.3.4")
 
     with pytest.raises(Exception, match="without a valid API key"):
-        access._verified(f"{token}x", "1.2.3.4")
+        verified(access, f"{token}x", "1.2.3.4")
 
 
 def test_an_unknown_key_costs_as_many_hashes_as_a_wrong_secret(server, monkeypatch):
@@ -122,7 +130,7 @@ def test_an_unknown_key_costs_as_many_hashes_as_a_wrong_secret(server, monkeypat
     for wrong in (f"{token}x", "apk_ffffffffffff_x", "nonsense"):
         hashed.clear()
         with pytest.raises(Exception, match="without a valid API key"):
-            access._verified(wrong, "1.2.3.4")
+            verified(access, wrong, "1.2.3.4")
         assert len(hashed) == 1
 
 
@@ -133,9 +141,9 @@ def test_who_guesses_too_often_has_to_wait(server):
 
     for _ in range(2):
         with pytest.raises(Exception, match="without a valid API key"):
-            access._verified("apk_ffffffffffff_x", "1.2.3.4")
+            verified(access, "apk_ffffffffffff_x", "1.2.3.4")
     with pytest.raises(Exception, match="more requests than"):
-        access._verified("apk_ffffffffffff_x", "1.2.3.4")
+        verified(access, "apk_ffffffffffff_x", "1.2.3.4")
 
 
 def _counting(hashed):

@@ -42,19 +42,27 @@ def in_peft(opened, folder):
     return plain
 
 
-@pytest.mark.parametrize("family", SHAPES)
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        LORA,
-        {"lora@attention.query": 2, "dora@attention.value": 3, "lora@ffn.output": 1},
-        {"ia3@attention.key": 1, "ia3@attention.value": 1, "ia3@ffn.output": 1},
-        {"moslora@attention.query": 2, "adalora@attention.output": 3, "dylora@ffn.input": 2},
-        {"lora_fa@ffn.input": 2, "layer_norm@ffn.norm": 1, "bitfit@attention.output": 1},
-        {"layer_norm@ffn.norm": 1, "ln_fit@attention.norm": 1},
-    ],
-    ids=lambda sizes: "+".join(dict.fromkeys(name.split("@")[0] for name in sizes)),
-)
+ADAPTERS = [
+    LORA,
+    {"lora@attention.query": 2, "dora@attention.value": 3, "lora@ffn.output": 1},
+    {"ia3@attention.key": 1, "ia3@attention.value": 1, "ia3@ffn.output": 1},
+    {"moslora@attention.query": 2, "adalora@attention.output": 3, "dylora@ffn.input": 2},
+    {"lora_fa@ffn.input": 2, "layer_norm@ffn.norm": 1, "bitfit@attention.output": 1},
+    {"layer_norm@ffn.norm": 1, "ln_fit@attention.norm": 1},
+]
+
+
+def every_shape_and_adapter():
+    """LoRA on all shapes and all adapters on BERT in every run; the rest is marked slow."""
+    for family in SHAPES:
+        for sizes in ADAPTERS:
+            name = "+".join(dict.fromkeys(slot.split("@")[0] for slot in sizes))
+            often = family == "bert" or sizes is LORA
+            marks = () if often else pytest.mark.slow
+            yield pytest.param(family, sizes, id=f"{name}-{family}", marks=marks)
+
+
+@pytest.mark.parametrize(("family", "sizes"), list(every_shape_and_adapter()))
 def test_an_adapter_of_peft_gives_equal_scores(family, sizes, tmp_path):
     if family in {"llama", "t5"} and "bitfit@attention.output" in sizes:
         sizes = {name: size for name, size in sizes.items() if not name.startswith("bitfit")}
@@ -80,6 +88,8 @@ def test_ranks_scales_and_modules_are_said_as_peft_says_them(tmp_path):
     config = config_in(tmp_path / "peft")
 
     assert (config["peft_type"], config["task_type"]) == ("LORA", "CAUSAL_LM")
+    assert config["base_model_name_or_path"] == opened.plan.backbone.name
+    assert "library_name: peft" in (tmp_path / "peft" / "README.md").read_text("utf-8")
     assert sorted(config["target_modules"]) == ["down_proj", "q_proj"]
     assert config["lora_alpha"] / config["r"] == opened.plan.recipe.scales["lora"]
     ranks = dict.fromkeys((), config["r"]) | config["rank_pattern"]
