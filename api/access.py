@@ -85,6 +85,7 @@ class Access:
         self._remembered: dict[str, tuple[bytes, str, float]] = {}
         # One thread: each that hashes would keep 16 MiB of its own.
         self._hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hashing")
+        self._running: dict[bytes, asyncio.Future[bool]] = {}
         self._decoy, _ = new_key("nobody", "decoy", Scope.READ, created=now())
         self._keyed = False
         self._guesses = Buckets(rate=0.5, burst=20, tick=tick)
@@ -133,22 +134,24 @@ class Access:
         key = await self._lookups.key(parts[0]) if parts else None
         digest = hmac.digest(self._pepper, token.encode(), "sha256")
         if not (key and self._is_remembered(key, digest)):
-            self._guesses.take(address)
             secret = parts[1] if parts else token
-            hashing = self._hashing.submit(self._fits, key, secret, digest)
-            if not await asyncio.wrap_future(hashing) or not key:
+            if not await self._hashed(key, secret, digest, address):
                 raise _unknown()
-            self._guesses.give_back(address)
-        if not key.valid_at(self._now()):
+        if not (key and key.valid_at(self._now())):
             raise _unknown()
         return key
 
-    def _fits(self, key: Key | None, secret: str, digest: bytes) -> bool:
+    async def _hashed(self, key: Key | None, secret: str, digest: bytes, address: str) -> bool:
         """Whether a secret is a key's own; of many equal requests at once one does the work."""
-        if key and self._is_remembered(key, digest):
-            return True
-        fits = (key or self._decoy).fits(secret)
-        if key and fits:
+        running = self._running.get(digest)
+        if running is None:
+            self._guesses.take(address)
+            hashing = self._hashing.submit((key or self._decoy).fits, secret)
+            running = self._running[digest] = asyncio.wrap_future(hashing)
+            running.add_done_callback(lambda _: self._running.pop(digest, None))
+        fits = await asyncio.shield(running) and key is not None
+        if fits and key and not self._is_remembered(key, digest):
+            self._guesses.give_back(address)
             self._remember(key, digest)
         return fits
 

@@ -270,3 +270,17 @@ def test_from_the_first_key_on_a_key_is_needed_even_if_it_was_revoked(tmp_path):
 )  # fmt: skip
 def test_an_address_of_this_machine_is_told_from_others(name, here):
     assert is_loopback(name) == here
+
+
+def test_many_requests_at_once_with_a_new_key_are_one_guess(server, monkeypatch):
+    hashed = []
+    key, token = new_key("ada", "test", Scope.READ, created=NOW)
+    server.service.keys.add(key)
+    access = Access(server.service.keys, host="127.0.0.1")
+    monkeypatch.setattr("autopeft.service.key._hash", lambda *_: hashed.append(1) or key.hashed)
+
+    async def ask():
+        return await asyncio.gather(*(access._verified(token, "1.2.3.4") for _ in range(100)))
+
+    assert {each.id for each in asyncio.run(ask())} == {key.id}
+    assert len(hashed) == 1

@@ -182,6 +182,7 @@ def test_many_streams_of_one_job_all_hear_everything(server):
         async with httpx.AsyncClient(limits=limits, timeout=30) as client:
             listeners = [asyncio.create_task(listen(client)) for _ in range(50)]
             while server.app.state.parts.streams.open < 50:
+                assert not any(listener.done() for listener in listeners)
                 await asyncio.sleep(0.01)
             await asyncio.to_thread(server.say, job.id, "one", "two")
             await asyncio.to_thread(stop, server, job.id)
