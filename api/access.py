@@ -135,23 +135,25 @@ class Access:
         digest = hmac.digest(self._pepper, token.encode(), "sha256")
         if not (key and self._is_remembered(key, digest)):
             secret = parts[1] if parts else token
-            if not await self._hashed(key, secret, digest, address):
+            # Behind a proxy all have one address: who guesses must not shut out the others' keys.
+            guessing = f"{address} {key.id}" if key else address
+            if not await self._hashed(key, secret, digest, guessing):
                 raise _unknown()
         if not (key and key.valid_at(self._now())):
             raise _unknown()
         return key
 
-    async def _hashed(self, key: Key | None, secret: str, digest: bytes, address: str) -> bool:
+    async def _hashed(self, key: Key | None, secret: str, digest: bytes, guessing: str) -> bool:
         """Whether a secret is a key's own; of many equal requests at once one does the work."""
         running = self._running.get(digest)
         if running is None:
-            self._guesses.take(address)
+            self._guesses.take(guessing)
             hashing = self._hashing.submit((key or self._decoy).fits, secret)
             running = self._running[digest] = asyncio.wrap_future(hashing)
             running.add_done_callback(lambda _: self._running.pop(digest, None))
         fits = await asyncio.shield(running) and key is not None
         if fits and key and not self._is_remembered(key, digest):
-            self._guesses.give_back(address)
+            self._guesses.give_back(guessing)
             self._remember(key, digest)
         return fits
 

@@ -1,5 +1,6 @@
 """How much one caller may ask for, and how large a request may be."""
 
+import asyncio
 import math
 import threading
 import time
@@ -11,6 +12,8 @@ from autopeft.api.problems import ProblemError
 
 JSON_BYTES = 2 * 2**20
 """The largest body of a request that is not an upload."""
+PATIENCE = 30.0
+"""Seconds within which the next part of such a body must come."""
 _MOST_NAMES = 10_000
 
 
@@ -71,8 +74,16 @@ class SmallBodies:
     Uploads, whose paths are ``streamed``, pass untouched: their route counts as it writes.
     """
 
-    def __init__(self, app: ASGIApp, *, streamed: frozenset[str], most: int = JSON_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        streamed: frozenset[str],
+        most: int = JSON_BYTES,
+        patience: float = PATIENCE,
+    ) -> None:
         self._app = app
+        self._patience = patience
         self._streamed = streamed
         self._most = most
 
@@ -98,7 +109,10 @@ class SmallBodies:
             raise self._too_large()
         chunks, size = [], 0
         while True:
-            message = await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self._patience)
+            except TimeoutError:
+                raise self._too_slow() from None
             if message["type"] == "http.disconnect":
                 return None
             chunk = message.get("body", b"")
@@ -108,6 +122,13 @@ class SmallBodies:
             chunks.append(chunk)
             if not message.get("more_body"):
                 return b"".join(chunks)
+
+    def _too_slow(self) -> ProblemError:
+        return ProblemError(
+            "too_slow",
+            f"nothing more of the body came for {self._patience:g} s",
+            headers={"Connection": "close"},
+        )
 
     def _too_large(self) -> ProblemError:
         return ProblemError(

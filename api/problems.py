@@ -54,6 +54,11 @@ CODES: Mapping[str, Code] = {
         title="The same request is being answered",
         remedy="Wait, and send it again with the same Idempotency-Key.",
     ),
+    "too_slow": Code(
+        status=408,
+        title="The body did not come",
+        remedy="Send the whole body at once.",
+    ),
     "too_large": Code(
         status=413,
         title="The request is too large",

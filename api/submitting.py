@@ -12,6 +12,7 @@ from autopeft.errors import UnknownError
 from autopeft.resources.requests import DataSource
 from autopeft.service.dataset import DatasetState
 from autopeft.service.job import Job, JobState, Kind
+from autopeft.service.key import Scope
 from autopeft.service.ports import Service
 
 _PARTS = ("dataset", "validation_dataset", "test_dataset")
@@ -26,7 +27,18 @@ def new_job(
     metadata: Mapping[str, str] | None = None,
     priority: int = 0,
 ) -> Job:
-    """Make a job of a request (JSON values) that was found to be in order."""
+    """Make a job of a request (JSON values) that was found to be in order.
+
+    Raises:
+        ProblemError: It would go before everybody else's, which only administrators may want.
+    """
+    if priority > 0 and not caller.allows(Scope.ADMIN):
+        raise ProblemError(
+            "forbidden",
+            f"a priority above 0, such as {priority}, needs a key with the scope admin",
+            param="priority",
+            remedy="Leave the priority out, or give one of 0 or less to let others go first.",
+        )
     return Job(
         id=f"{kind}_{secrets.token_hex(6)}",
         kind=kind,
@@ -52,6 +64,16 @@ def check_room(service: Service, caller: Caller) -> None:
         raise ProblemError(
             "quota_exceeded", f"{most} jobs of {caller.owner} wait, and no more are allowed"
         )
+
+
+def check_going_on(service: Service, caller: Caller, job: Job) -> None:
+    """See that a job that waits for nothing may wait for a worker again.
+
+    Raises:
+        ProblemError: As many wait as the quota allows.
+    """
+    if job.state.ended or job.state is JobState.PAUSED:
+        check_room(service, caller)
 
 
 def check_trials(caller: Caller, trials: int | None) -> None:
@@ -89,7 +111,8 @@ def _check_dataset(service: Service, caller: Caller, name: str, param: str) -> N
         found = service.datasets.dataset(name) if is_id(name) else None
     except UnknownError:
         found = None
-    if found is None or not caller.may_see(found.owner):
+    # An administrator sees the data of others, but a job reads only its own owner's.
+    if found is None or found.owner != caller.owner:
         raise ProblemError(
             "invalid_request",
             f"there is no data set {name!r}",

@@ -14,7 +14,10 @@ FLOORS: tuple[tuple[set[str], ...], ...] = (
         {"errors", "records", "files", "process"}
         | {"backbone", "budget", "architectures", "search_spaces"},
     ),
-    ({"study", "trial", "answer", "plan", "ports"}, {"service"}),
+    (
+        {"study", "trial", "answer", "plan", "ports", "evidence", "signing"},
+        {"service"},
+    ),
     (
         {"search", "selection", "report", "halving", "objectives", "ranking", "clock"},
         {"resources"},
@@ -48,10 +51,10 @@ HOMES = {
     "rich": {"cli"},
     "fastapi": {"api"},
     "starlette": {"api"},
-    "sse_starlette": {"api"},
     "prometheus_client": {"api"},
     "uvicorn": {"api"},
     "httpx": {"client"},
+    "cryptography": {"signing"},
     "structlog": {"api", "worker"},
 }
 ELSEWHERE = {("autopeft.wiring.request", "torch"), ("autopeft.cli.inspect", "torch")}

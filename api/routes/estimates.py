@@ -23,7 +23,7 @@ router = APIRouter(prefix=PLACES[Kind.ESTIMATE], tags=["estimates"])
     summary="Estimate a search",
     response_model=EstimateResource,
     responses=documented(
-        "unsupported_media_type", "too_large", "quota_exceeded",
+        "unsupported_media_type", "too_large", "too_slow", "quota_exceeded",
         "idempotency_in_progress", "idempotency_mismatch",
     ),
 )  # fmt: skip

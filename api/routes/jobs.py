@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from autopeft.api.access import Caller
 from autopeft.api.dependencies import AuditDep, PresentDep, Reader, ServiceDep, Submitter
 from autopeft.api.problems import ProblemError, documented, missing
-from autopeft.api.submitting import is_id
+from autopeft.api.submitting import check_going_on, is_id
 from autopeft.errors import UnknownError
 from autopeft.resources.answers import JobResource, Listed
 from autopeft.service.job import Job, JobState, Kind, cancelled, paused, resumed
@@ -98,6 +98,7 @@ def add_job_routes(router: APIRouter, kind: Kind, model: type[JobResource]) -> N
     _add_verb(
         router, kind, model, "resume", resumed,
         "Goes on from what is recorded; one that failed or was cancelled is tried again.",
+        goes_on=True,
     )  # fmt: skip
 
 
@@ -163,6 +164,8 @@ def _add_verb(
     verb: str,
     change: Callable[[Job], Job],
     promise: str,
+    *,
+    goes_on: bool = False,
 ) -> None:
     @router.post(
         f"/{{id}}/{verb}",
@@ -172,7 +175,7 @@ def _add_verb(
         "see it.",
         response_model=model,
         responses={
-            **documented("not_found", "conflict"),
+            **documented("not_found", "conflict", *(["quota_exceeded"] if goes_on else [])),
             202: {"model": model, "description": "A worker will see it within seconds."},
         },
     )
@@ -183,7 +186,9 @@ def _add_verb(
         present: PresentDep,
         audit: AuditDep,
     ) -> Response:
-        found(service, caller, kind, job_id)
+        known = found(service, caller, kind, job_id)
+        if goes_on:
+            check_going_on(service, caller, known)
         job = service.jobs.change(job_id, change)
         audit(f"{kind}.{verb}", job.id)
         return as_json(present.job(job), status_of(job))

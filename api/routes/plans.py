@@ -34,8 +34,8 @@ _AS_PLANNED = TrainRequest()
     summary="Train a plan",
     response_model=TrainingResource,
     responses=documented(
-        "not_found", "conflict", "unsupported_media_type", "too_large", "quota_exceeded",
-        "idempotency_in_progress", "idempotency_mismatch",
+        "not_found", "conflict", "unsupported_media_type", "too_large", "too_slow",
+        "quota_exceeded", "idempotency_in_progress", "idempotency_mismatch",
     ),
 )  # fmt: skip
 def train_plan(

@@ -13,7 +13,13 @@ from autopeft.api.routes.events import add_events
 from autopeft.api.routes.jobs import JobId, add_job_routes, as_json, found, status_of
 from autopeft.api.routes.results import add_results
 from autopeft.api.routes.trials import add_trials
-from autopeft.api.submitting import check_data, check_room, check_trials, new_job
+from autopeft.api.submitting import (
+    check_data,
+    check_going_on,
+    check_room,
+    check_trials,
+    new_job,
+)
 from autopeft.resources.answers import SearchResource
 from autopeft.resources.requests import ExtendRequest, SearchRequest
 from autopeft.service.job import Kind, extended
@@ -28,7 +34,7 @@ router = APIRouter(prefix=PLACES[Kind.SEARCH], tags=["searches"])
     summary="Submit a search",
     response_model=SearchResource,
     responses=documented(
-        "unsupported_media_type", "too_large", "quota_exceeded",
+        "unsupported_media_type", "too_large", "too_slow", "quota_exceeded",
         "idempotency_in_progress", "idempotency_mismatch",
     ),
 )  # fmt: skip
@@ -67,7 +73,12 @@ def submit_search(
     response_model=SearchResource,
     responses={
         **documented(
-            "not_found", "conflict", "quota_exceeded", "unsupported_media_type", "too_large"
+            "not_found",
+            "conflict",
+            "quota_exceeded",
+            "unsupported_media_type",
+            "too_large",
+            "too_slow",
         ),
         202: {"model": SearchResource, "description": "A worker will see it within seconds."},
     },
@@ -84,7 +95,7 @@ def extend_search(
 
     The limits are totals: one that ran 30 trials and is given 50 runs 20 more.
     """
-    found(service, caller, Kind.SEARCH, job_id)
+    known = found(service, caller, Kind.SEARCH, job_id)
     limits = body.model_dump(mode="json", exclude_none=True)
     if not limits:
         raise ProblemError(
@@ -93,6 +104,7 @@ def extend_search(
             param="trials",
         )
     check_trials(caller, body.trials)
+    check_going_on(service, caller, known)
     job = service.jobs.change(job_id, partial(extended, limits=limits))
     audit("search.extend", job.id)
     return as_json(present.search(job), status_of(job))

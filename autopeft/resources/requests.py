@@ -116,7 +116,7 @@ class SearchRequest(Body):
     strategy: Name = "autopeft"
     options: dict[Name, Name] = Field(default_factory=dict, max_length=100)
     objectives: list[Objective] = Field(default=["score"], min_length=1, max_length=5)
-    rungs: list[float] | None = Field(
+    rungs: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
         default=None,
         description="Shares of a training at which the worse trials stop.",
         max_length=20,

@@ -7,6 +7,7 @@ import pytest
 
 from autopeft.api.access import Access, is_loopback
 from autopeft.api.lookups import Lookups
+from autopeft.api.problems import ProblemError
 from autopeft.service.key import Scope, new_key
 from tests.api.serving import SEARCH, serving
 from tests.api.studies import a_job
@@ -284,3 +285,16 @@ def test_many_requests_at_once_with_a_new_key_are_one_guess(server, monkeypatch)
 
     assert {each.id for each in asyncio.run(ask())} == {key.id}
     assert len(hashed) == 1
+
+
+def test_who_guesses_through_a_proxy_does_not_shut_out_the_keys_of_others(server):
+    key, token = new_key("ada", "test", Scope.READ, created=NOW)
+    server.service.keys.add(key)
+    access = Access(server.service.keys, host="127.0.0.1", tick=lambda: 0.0)
+    for guess in range(20):
+        with pytest.raises(ProblemError, match="without a valid API key"):
+            verified(access, f"apk_ffffffffffff_{guess}", "10.0.0.1")
+    with pytest.raises(ProblemError, match="more requests than"):
+        verified(access, "apk_ffffffffffff_once-more", "10.0.0.1")
+
+    assert verified(access, token, "10.0.0.1").id == key.id

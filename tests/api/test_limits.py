@@ -1,8 +1,11 @@
 """How much a caller may ask for at once."""
 
+import asyncio
+import json
+
 import pytest
 
-from autopeft.api.limits import JSON_BYTES, Buckets
+from autopeft.api.limits import JSON_BYTES, Buckets, SmallBodies
 from autopeft.api.problems import ProblemError
 from autopeft.service.key import Quota
 from tests.api.serving import SEARCH, serving
@@ -130,3 +133,22 @@ def test_more_trials_than_the_quota_allows_are_refused(server):
     made = ada.post("/v1/searches", json=SEARCH | {"limits": {"trials": 10}})
     answer = ada.post(f"{made.headers['Location']}/extend", json={"trials": 11})
     problem(answer, 429, "quota_exceeded", "limits.trials")
+
+
+def test_a_body_that_does_not_come_is_not_waited_for():
+    said = []
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    async def send(message):
+        said.append(message)
+
+    async def never(*_):
+        raise AssertionError("the app was called")
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/searches", "headers": [], "state": {}}
+    asyncio.run(SmallBodies(never, streamed=frozenset(), patience=0.01)(scope, receive, send))
+
+    assert said[0]["status"] == 408
+    assert "nothing more of the body came for 0.01 s" in json.loads(said[1]["body"])["detail"]

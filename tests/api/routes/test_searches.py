@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from autopeft.service.dataset import Dataset, DatasetState
-from autopeft.service.job import JobState, Lane, Progress, Trouble
+from autopeft.service.job import JobState, Lane, Progress, Trouble, cancelled
+from autopeft.service.key import Quota, Scope
 from tests.api.serving import SEARCH
 from tests.api.studies import a_job
 from tests.api.test_problems import problem
@@ -33,14 +34,14 @@ def add_dataset(server, owner, name, state=DatasetState.READY, trouble=None):
 
 
 def test_a_search_that_is_submitted_can_be_found_where_it_is_said_to_be(server, ada):
-    asked = SEARCH | {"metadata": {"team": "search"}, "priority": 3, "seed": 7}
+    asked = SEARCH | {"metadata": {"team": "search"}, "priority": -3, "seed": 7}
     answer = ada.post("/v1/searches", json=asked)
 
     assert answer.status_code == 202
     made = answer.json()
     assert answer.headers["Location"] == f"/v1/searches/{made['id']}"
     assert ada.get(answer.headers["Location"]).json() == made
-    assert (made["object"], made["state"], made["priority"]) == ("search", "validating", 3)
+    assert (made["object"], made["state"], made["priority"]) == ("search", "validating", -3)
     assert made["metadata"] == {"team": "search"}
     assert made["request"]["seed"] == 7
     assert made["request"]["limits"] == {"trials": 30, "seconds": None, "finals": 3}
@@ -231,9 +232,34 @@ def test_a_search_that_is_being_cancelled_cannot_be_extended(server, ada):
 
 
 def test_a_worker_finds_what_was_submitted(server, ada):
-    ada.post("/v1/searches", json=SEARCH | {"priority": 100})
+    admin = server.client(server.key(ada.owner, scope=Scope.ADMIN))
+    admin.post("/v1/searches", json=SEARCH | {"priority": 100})
 
     claim = server.take(Lane.CHECKS)
 
     assert claim.job.owner == ada.owner
     claim.write(lambda job: replace(job, state=JobState.CANCELLED))
+
+
+def test_only_an_administrator_may_go_before_everybody_else(server, ada):
+    asked = {"json": SEARCH | {"priority": 5}}
+
+    refused = problem(ada.post("/v1/searches", **asked), 403, "forbidden", "priority")
+    admin = server.client(server.key(ada.owner, scope=Scope.ADMIN))
+
+    assert "needs a key with the scope admin" in refused["detail"]
+    assert admin.post("/v1/searches", **asked).json()["priority"] == 5
+    for job in server.service.jobs.page(owner=ada.owner).jobs:
+        server.service.jobs.change(job.id, cancelled)
+    assert ada.post("/v1/searches", json=SEARCH | {"priority": -5}).status_code == 202
+
+
+def test_going_on_counts_against_the_quota_of_what_waits(server):
+    client = server.client(server.key("eve", quota=Quota(waiting=1)))
+    first = client.post("/v1/searches", json=SEARCH).json()["id"]
+    assert client.post(f"/v1/searches/{first}/cancel").status_code == 200
+    assert client.post("/v1/searches", json=SEARCH).status_code == 202
+
+    for verb, body in (("resume", None), ("extend", {"trials": 50})):
+        answer = client.post(f"/v1/searches/{first}/{verb}", json=body)
+        assert "wait, and no more are allowed" in problem(answer, 429, "quota_exceeded")["detail"]

@@ -95,7 +95,7 @@ def train(client, search, **options):
 
 def test_the_plan_of_a_search_is_trained_with_or_without_a_body(client_of, running, ended):
     alice = client_of("alice")
-    body = {"seed": 3, "metadata": {"team": "a"}, "priority": 2}
+    body = {"seed": 3, "metadata": {"team": "a"}, "priority": -2}
     for answer in (train(alice, ended), train(alice, ended, json=body)):
         assert answer.status_code == 202
         told = answer.json()
@@ -105,10 +105,10 @@ def test_the_plan_of_a_search_is_trained_with_or_without_a_body(client_of, runni
     job = running.service.jobs.job(told["id"])
     assert (job.kind, job.owner, job.lane) == (Kind.TRAINING, "alice", Lane.RUNS)
     assert job.request == {
-        "search": ended, "data": REQUEST["data"], "seed": 3, "threads": None, "priority": 2,
+        "search": ended, "data": REQUEST["data"], "seed": 3, "threads": None, "priority": -2,
         "metadata": {"team": "a"},
     }  # fmt: skip
-    assert (job.metadata, job.priority) == ({"team": "a"}, 2)
+    assert (job.metadata, job.priority) == ({"team": "a"}, -2)
     assert len(alice.get("/v1/trainings").json()["data"]) == 2
 
 
