@@ -40,6 +40,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "SearchResource": {
         "id": "search_0b9d2c4e6f81",
         "object": "search",
+        "owner": "ada",
         **_JOB,
         "request": _REQUEST,
         "study": "5f1b7f0c9a2e",
@@ -49,6 +50,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "EstimateResource": {
         "id": "estimate_77aa02c1e5d3",
         "object": "estimate",
+        "owner": "ada",
         **_JOB,
         "request": _REQUEST,
         "result": {"seconds": 1840.0},
@@ -56,6 +58,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "TrainingResource": {
         "id": "training_1c22d9f4ab30",
         "object": "training",
+        "owner": "ada",
         **_JOB,
         "search": "search_0b9d2c4e6f81",
         "request": {"seed": 1},
@@ -100,6 +103,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "DatasetResource": {
         "id": "dataset_2f1c8a90d3b4",
         "object": "dataset",
+        "owner": "ada",
         "name": "reviews.csv",
         "state": "ready",
         "bytes": 1_048_576,

@@ -1,7 +1,9 @@
 """Records of the service as the resources that go over the wire."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from autopeft.api.paths import Hidden
 from autopeft.api.trials import a_trial, a_trial_in_full, front_of
@@ -26,6 +28,7 @@ from autopeft.service.job import Job, Kind, Trouble
 from autopeft.study import Study
 from autopeft.trial import Trial
 
+Asked = TypeVar("Asked", bound=BaseModel)
 PLACES = {
     Kind.SEARCH: "/v1/searches",
     Kind.ESTIMATE: "/v1/estimates",
@@ -37,6 +40,14 @@ PLACES = {
 def place_of(job: Job) -> str:
     """Return where a job is."""
     return f"{PLACES[job.kind]}/{job.id}"
+
+
+def _as_asked(model: type[Asked], request: Mapping[str, Any]) -> Asked:
+    """Read a request as it was accepted; one of an older version is shown as it stands."""
+    try:
+        return model.model_validate(request)
+    except ValidationError:
+        return model.model_construct(**request)
 
 
 class Present:
@@ -59,7 +70,7 @@ class Present:
         """Present a search."""
         return SearchResource(
             **self._common(job),
-            request=SearchRequest.model_validate(job.request),
+            request=_as_asked(SearchRequest, job.request),
             study=job.study or None,
             answer=self._result(job),
             plan=f"{place_of(job)}/plan" if job.result else None,
@@ -69,7 +80,7 @@ class Present:
         """Present an estimate."""
         return EstimateResource(
             **self._common(job),
-            request=EstimateRequest.model_validate(job.request),
+            request=_as_asked(EstimateRequest, job.request),
             result=self._result(job),
         )
 
@@ -79,7 +90,7 @@ class Present:
         return TrainingResource(
             **self._common(job),
             search=str(request.pop("search")),
-            request=TrainRequest.model_validate(request),
+            request=_as_asked(TrainRequest, request),
             result=self._result(job),
         )
 
@@ -87,6 +98,7 @@ class Present:
         """Present a data set."""
         return DatasetResource(
             id=dataset.id,
+            owner=dataset.owner,
             name=dataset.name,
             state=dataset.state,
             bytes=dataset.bytes,
@@ -149,6 +161,7 @@ class Present:
     def _common(self, job: Job) -> dict[str, Any]:
         return {
             "id": job.id,
+            "owner": job.owner,
             "state": job.state,
             "created": job.created,
             "started": job.started,

@@ -62,6 +62,7 @@ class JobResource(Answered):
 
     id: str
     object: str
+    owner: str
     state: JobState
     created: datetime
     started: datetime | None
@@ -176,6 +177,7 @@ class DatasetResource(Answered):
 
     id: str
     object: Literal["dataset"] = "dataset"
+    owner: str
     name: str
     state: DatasetState
     bytes: int

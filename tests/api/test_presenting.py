@@ -65,4 +65,13 @@ def test_a_data_set_is_told_without_where_it_is():
 
     assert found.found == {"file": "dataset_1/a.csv"}
     assert found.trouble.detail == "dataset_1/a.csv is empty"
-    assert not hasattr(found, "owner")
+    assert found.owner == "ada"
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_a_job_of_an_older_version_can_still_be_looked_at():
+    job = replace(a_job("1"), request={"model": "tiny", "flavour": "vanilla"})
+
+    written = json.loads(PRESENT.search(job).model_dump_json())
+
+    assert written["request"]["model"] == "tiny"
