@@ -21,6 +21,7 @@ _LATER = {
     "load": "production.keeping",
     "save": "production.keeping",
     "read_plan": "plan",
+    "transfer": "production.transferring",
 }
 
 

@@ -2,19 +2,24 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from autopeft import signing
 from autopeft.answer import Interval
 from autopeft.backbone import Backbone
+from autopeft.budget import Budget
 from autopeft.errors import PlanError
+from autopeft.evidence import Evidence, Transferred
 from autopeft.records import digest, from_json, to_json
 from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration, Slot
+from autopeft.search_spaces.transferring import transferred
+from autopeft.signing import Signature
 from autopeft.study import Task, Where
 from autopeft.trial import Recipe
 
@@ -23,7 +28,7 @@ FILE = "plan.json"
 """What a plan is called in a directory."""
 NAMED = "named configuration"
 """The strategy of a plan that comes from no study, but from a published configuration."""
-_LATER: Mapping[str, Any] = {"exported": None}
+_LATER: Mapping[str, Any] = {"exported": None, "transferred": None, "evidence": None}
 """Fields that came after the digest, and the value at which it leaves them out."""
 
 
@@ -94,7 +99,10 @@ class Plan:
     ``slots`` name the columns of ``configuration``; its rows are the backbone's blocks.
     ``scaffold_parameters`` are trained beside ``parameters`` and fall away when training ends. They
     and ``expected`` are None where nothing was measured: the configuration is a published one.
-    ``exported`` is None but in the copy that lies beside weights in another form than our own.
+    ``exported`` is None but in the copy that lies beside weights in another form than our own,
+    ``transferred`` but in a plan that was made from one for another backbone. ``evidence`` is None
+    where nothing was measured, and in plans of before it was kept. ``signature`` is no part of what
+    a plan says: the digest leaves it out, and it holds for the digest.
     """
 
     version: int
@@ -111,15 +119,20 @@ class Plan:
     expected: Expected | None
     provenance: Provenance
     exported: Exported | None = None
+    transferred: Transferred | None = None
+    evidence: Evidence | None = None
+    signature: Signature | None = None
 
     @property
     def digest(self) -> str:
         """Name all that the plan says, as 64 hexadecimal digits.
 
-        It is that of the canonical document: without itself, with the numbers as we write them,
-        and without what is left at the default and came after version 1 was published.
+        It is that of the canonical document: without itself and the signature, with the numbers as
+        we write them, and without what is left at the default and came after version 1 was
+        published.
         """
         document = self._document()
+        del document["signature"]
         for name, usual in _LATER.items():
             if document[name] == usual:
                 del document[name]
@@ -134,13 +147,45 @@ class Plan:
         document["configuration"] = document["configuration"]["sizes"]
         return document
 
+    def transfer(self, *, to: Backbone, budget: Budget | None = None, created: str = "") -> "Plan":
+        """Return the plan for another backbone of the same family, by relative depth and budget.
+
+        What was measured is left out, and the digest of this plan stands in ``transferred``.
+        `autopeft.transfer` takes the name of a model.
+
+        Raises:
+            SpaceError: The backbone is of another family, or lacks a place that the plan uses.
+            BudgetError: Nothing of the plan fits into the budget.
+        """
+        before = self.provenance
+        budget = budget or Budget.parse(before.budget)
+        ceiling = budget.ceiling(to.parameters)
+        slots, configuration = transferred(
+            self.configuration, self.slots, self.backbone, to,
+            ceiling=before.ceiling, to_ceiling=ceiling,
+        )  # fmt: skip
+        source = Transferred(
+            plan=self.digest, backbone=self.backbone.name, digest=self.backbone.digest
+        )
+        return replace(
+            self,
+            backbone=to, slots=slots, configuration=configuration,
+            parameters=configuration.parameters(slots), scaffold_parameters=None,
+            head_parameters=0 if self.task.head == "lm" else (to.width + 1) * self.task.outputs,
+            expected=None, exported=None, evidence=None, signature=None, transferred=source,
+            provenance=replace(
+                before, budget=budget.text, ceiling=ceiling, verdict="not compared",
+                created=created or before.created,
+            ),
+        )  # fmt: skip
+
     @classmethod
     def from_json(cls, document: Any) -> "Plan":
         """Read a plan.
 
         Raises:
             PlanError: The document breaks the schema, is of a newer version, was edited after its
-                digest was written, or its table does not have the shape or the number of
+                digest was written or after it was signed, or its table does not have the shape or the number of
                 parameters that it states, or needs a method that is not installed.
         """
         from jsonschema import Draft202012Validator
@@ -171,6 +216,8 @@ class Plan:
                 f"it says has {plan.digest[:12]}; export it again, or, where the change is meant, "
                 "delete the line of its digest"
             )
+        if plan.signature and signing.available():
+            signing.check(plan.signature, plan.digest)
         return plan
 
 

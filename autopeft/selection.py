@@ -207,6 +207,17 @@ def bootstrap(runs: Sequence[Values], truth: Values, score: Score, seed: int) ->
     return _interval(*_resample(runs, truth, score, seed))
 
 
+def paired(
+    first: Sequence[Values], second: Sequence[Values], truth: Values, score: Score, seed: int
+) -> Interval:
+    """Return how much the first runs score above the second, which had equal seeds.
+
+    The bootstrap interval is paired over examples and over seeds.
+    """
+    (one, ones), (other, others) = (_resample(runs, truth, score, seed) for runs in (first, second))
+    return _interval(one - other, ones - others)
+
+
 def _interval(mean: float, sampled: Values) -> Interval:
     low, high = np.nanpercentile(sampled, [2.5, 97.5])
     return Interval(mean=mean, low=float(low), high=float(high))

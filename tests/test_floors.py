@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[set[str], ...], ...] = (
         {"service"},
     ),
     (
-        {"search", "selection", "report", "halving", "objectives", "ranking", "clock"},
+        {"search", "selection", "report", "halving", "objectives", "ranking", "clock", "ablation"},
         {"resources"},
     ),
     ({"kernels"},),
@@ -43,6 +43,7 @@ HOMES = {
     "PIL": {"tasks", "training"},
     "ray": {"executors"},
     "optuna": {"strategies"},
+    "matplotlib": {"report"},
     "botorch": {"strategies"},
     "gpytorch": {"strategies"},
     "sqlalchemy": {"storage"},

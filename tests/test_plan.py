@@ -7,12 +7,44 @@ from dataclasses import replace
 import pytest
 from jsonschema import Draft202012Validator
 
+from autopeft.answer import Interval, Ranking
 from autopeft.errors import PlanError
+from autopeft.evidence import Evidence, Hardware, Held, Scored, Transferred
 from autopeft.plan import VERSION, Drift, Exported, Plan, read_plan, schema
 from autopeft.records import digest
+from autopeft.signing import Signature
+from autopeft.trial import Purpose
 from tests.contracts.store import a_plan
 
 DOCUMENT = a_plan().to_json()
+INTERVAL = Interval(mean=0.5, low=0.4, high=0.6)
+FULL = replace(
+    a_plan(),
+    exported=Exported(
+        plan="a" * 64, format="merged", probe=(0.5,),
+        drift=Drift(largest=0.1, mean=0.01, scale=1.0, same=1.0, examples=4),
+    ),
+    transferred=Transferred(plan="b" * 64, backbone="small", digest="c" * 64),
+    evidence=Evidence(
+        code="git 57aafdd", backbone_revision="small 0.1.0", study_seed=0,
+        hardware=Hardware(system="Linux x86_64", processor="A", cores=2, accelerator=None),
+        scores=(
+            Scored(
+                trial=3, purpose=Purpose.FINAL, name="", of=0, seed=1, parameters=24, score=INTERVAL
+            ),
+        ),
+        baselines=(
+            Held(
+                trial=1, name="lora", parameters=24, difference=INTERVAL, seeds=2, verdict="better"
+            ),
+        ),
+        ranking=Ranking(tau=INTERVAL, rho=INTERVAL, pairs=5, share=1.0),
+    ),
+    signature=Signature(key="d" * 64, value="e" * 128),
+)  # fmt: skip
+"""A plan that has all that a plan may have, and a signature that is wrong."""
+LATER = {"digest", "exported", "transferred", "evidence", "signature"}
+"""Keys that documents of earlier versions do not have."""
 
 
 def edited(path: str, value) -> dict:
@@ -62,11 +94,12 @@ def test_the_schema_asks_for_every_key_that_a_plan_has_and_allows_no_other():
         if isinstance(document, list) and document and "items" in described:
             yield from objects(document[0], described["items"])
 
-    seen = list(objects(DOCUMENT, schema()))
+    whole = FULL.to_json()
+    seen = list(objects(whole, schema()))
 
-    assert len(seen) > 10
+    assert len(seen) > 20
     for document, described in seen:
-        later = {"digest", "exported"} if document is DOCUMENT else set()
+        later = LATER if document is whole else set()
         assert set(document) == set(described["properties"]) == later | set(described["required"])
         assert described["additionalProperties"] is False
 
@@ -173,14 +206,13 @@ def test_a_recipe_without_a_scale_for_a_method_is_refused():
 
 
 def test_a_document_says_its_digest_and_the_digest_is_that_of_the_rest():
-    document = {name: DOCUMENT[name] for name in DOCUMENT if name not in {"digest", "exported"}}
+    document = {name: DOCUMENT[name] for name in DOCUMENT if name not in LATER}
 
     assert DOCUMENT["digest"] == a_plan().digest == digest(document)
 
 
 def test_a_plan_of_before_there_were_digests_stays_readable_and_has_the_same_one():
-    old = without("digest")
-    del old["exported"]
+    old = {name: DOCUMENT[name] for name in DOCUMENT if name not in LATER}
 
     assert Plan.from_json(old) == a_plan()
 
@@ -219,6 +251,34 @@ def test_what_is_said_of_an_export_belongs_to_the_digest():
 
     assert copied.digest != a_plan().digest
     assert Plan.from_json(json.loads(json.dumps(copied.to_json()))) == copied
+
+
+def test_evidence_and_where_it_was_transferred_from_belong_to_the_digest():
+    unsigned = replace(FULL, signature=None)
+
+    for changed in (replace(unsigned, evidence=None), replace(unsigned, transferred=None)):
+        assert changed.digest != unsigned.digest
+    assert Plan.from_json(json.loads(json.dumps(unsigned.to_json()))) == unsigned
+
+
+def test_the_digest_leaves_the_signature_out_and_a_wrong_signature_is_refused():
+    assert FULL.digest == replace(FULL, signature=None).digest
+
+    with pytest.raises(PlanError, match=r"the plan's signature \(key dddddddddddd\) is not that of"):
+        Plan.from_json(FULL.to_json())
+
+
+def test_a_plan_transferred_to_its_own_backbone_keeps_its_table_and_promises_nothing():
+    plan = FULL
+    moved = plan.transfer(to=plan.backbone)
+
+    assert (moved.slots, moved.configuration) == (plan.slots, plan.configuration)
+    assert moved.transferred == Transferred(
+        plan=plan.digest, backbone="tiny", digest=plan.backbone.digest
+    )
+    assert (moved.expected, moved.evidence, moved.signature, moved.exported) == (None,) * 4
+    assert moved.provenance.verdict == "not compared"
+    assert Plan.from_json(moved.to_json()) == moved
 
 
 def test_sizes_over_the_budget_are_refused_with_the_largest_cell():

@@ -118,12 +118,16 @@ def test_what_is_too_long_for_a_cell_is_cut_there_and_told_in_full_below():
     reason = "ValueError: " + "a very long story " * 9 + "without an end"
     failed = Trial(number=2, proposal=a_proposal(rate=2e-3)).failed(reason)
 
-    page = report(STUDY, (baseline(0, 30), trial, failed), ANSWER, a_plan())
+    again = final(5, 1, 35)
+    again = replace(again, proposal=replace(trial.proposal, purpose=Purpose.FINAL, of=1, seed=1))
+
+    page = report(STUDY, (baseline(0, 30), trial, failed, again), ANSWER, a_plan())
 
     summary = trial.proposal.configuration.summary(slots)
     section = page.partition("## Trials\n")[2].partition("\n## ")[0]
     assert f"| {summary[:59]}… |" in section
     assert f"- trial 1: {summary}\n" in section
+    assert "- trial 5:" not in section
     assert f"| {reason[:59]}… |" in section
     assert f"- trial 2: {reason}" in section
     assert max(len(cell) for row in rows(page, "Trials") for cell in row) == 60

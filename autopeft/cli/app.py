@@ -16,6 +16,7 @@ from autopeft.cli import (
     methods,
     plan,
     plans,
+    report,
     search,
     serve,
     spaces,
@@ -37,6 +38,7 @@ app.command("studies")(inspect.studies)
 app.command("trials")(inspect.trials)
 app.command("show")(inspect.show)
 app.command("pareto")(inspect.pareto)
+app.command("report")(report.report)
 app.add_typer(spaces.app, name="spaces")
 app.command("methods")(methods.methods)
 app.command("strategies")(strategies.strategies)

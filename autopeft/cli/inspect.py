@@ -90,9 +90,10 @@ def trials(
 def show(
     study: StudyArgument, store: opt.StoreOption = None, as_json: opt.JsonOption = False
 ) -> None:
-    """Show what a study asks and what it has found."""
-    from autopeft.report import report
+    """Show what a study asks and what it has found; autopeft report writes it as a page."""
+    from autopeft.report.markdown import markdown
     from autopeft.settings import settings
+    from autopeft.wiring.reported import reported
 
     opened = opt.existing_store(settings(store=store).store_url)
     found = opened.study(study)
@@ -104,7 +105,7 @@ def show(
         }
         show_json({"study": found.id, **to_json(found), "answer": answer})
     elif concluded:
-        say(report(found, opened.trials(found.id), *concluded).rstrip())
+        say(markdown(reported(found, opened)).rstrip())
     else:
         known = opened.trials(found.id)
         ended = sum(trial.ended for trial in known)

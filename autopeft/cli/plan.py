@@ -1,6 +1,8 @@
 """The commands that look at plans: show one, compare two, check one, hold weights against it."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +11,11 @@ import typer
 from autopeft.cli import options as opt
 from autopeft.cli.console import say, show_json, show_table
 from autopeft.errors import PlanError
-from autopeft.plan import Plan, read_plan
+from autopeft.files import results_folder, write_json
+from autopeft.plan import FILE, Plan, read_plan
 from autopeft.records import to_json
+from autopeft.signing import check as check_signature
+from autopeft.signing import check_trusted, signed
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at plans.")
 PlanArgument = Annotated[
@@ -40,6 +45,23 @@ def show(plan: PlanArgument, as_json: opt.JsonOption = False) -> None:
     if expected := read.expected:
         say(f"expected   {expected.metric} {expected.interval}, {expected.seeds} fresh seeds")
     say(f"verdict    {read.provenance.verdict}")
+    for line in _standing(read):
+        say(line)
+
+
+def _standing(plan: Plan) -> Iterator[str]:
+    """Say what the plan's numbers rest on, as far as it says so."""
+    if made := plan.transferred:
+        yield f"transferred from plan {made.plan[:12]} for {made.backbone}: not verified on this one"
+    if found := plan.evidence:
+        machine = found.hardware.accelerator or found.hardware.processor
+        yield f"measured   on {machine}, autopeft {found.code[:12]}"
+        for held in found.baselines:
+            yield f"against    {held.name}: {held.difference} over {held.seeds} seeds, {held.verdict}"
+        if found.ranking:
+            yield f"tau        {found.ranking.tau} over {found.ranking.pairs} configurations"
+    if plan.signature:
+        yield f"signed     with the key {plan.signature.key[:12]}"
 
 
 def _figures(plan: Plan) -> dict[str, Any]:
@@ -97,7 +119,7 @@ def _fields_apart(one: Plan, other: Plan) -> list[tuple[str, Any, Any]]:
 
 def _without_table(plan: Plan) -> dict[str, Any]:
     document = plan.to_json()
-    for key in ("configuration", "slots", "digest"):
+    for key in ("configuration", "slots", "digest", "signature"):
         del document[key]
     del document["backbone"]["sites"]  # they follow from the rest
     return document
@@ -112,13 +134,65 @@ def _leaves(document: Any, path: str = "") -> dict[str, Any]:
     return {path: json.dumps(document) if isinstance(document, list) else document}
 
 
-@app.command("check")
-def check(plan: PlanArgument, model: opt.ModelOption = None) -> None:
-    """Check that a plan is whole, unedited and within its budget; with --model, that it fits it."""
+@app.command("transfer")
+def transfer(
+    plan: PlanArgument,
+    to: Annotated[str, typer.Option("--to", help="A model of the same family, of another size.")],
+    budget: opt.LimitOption = None,
+    out: opt.OutOption = None,
+) -> None:
+    """Write the plan for a larger or smaller model of the same family; nothing is verified there.
+
+    Cells go to their relative depth, and sizes grow or shrink with the budget.
+    """
+    from autopeft.production.transferring import transfer as moved
+
+    made = moved(read_plan(plan), to, budget=budget)
+    with results_folder(Path(out) if out else plan.parent / "transferred") as folder:
+        file = write_json(folder / FILE, made.to_json())
+    share = made.parameters / made.backbone.parameters
+    say(f"trains     {made.configuration.summary(made.slots)}")
+    say(f"parameters {made.parameters:,} ({share:.2%}) of {made.provenance.ceiling:,} allowed")
+    say(f"plan       {file} (transferred: no score was measured on {made.backbone.name})")
+
+
+@app.command("sign")
+def sign(
+    plan: PlanArgument,
+    key: Annotated[Path, typer.Option("--key", help="A private ed25519 key, as PEM.")],
+) -> None:
+    """Sign a plan with an ed25519 key; the signature is written into it."""
     read = read_plan(plan)
+    signature = signed(read.digest, key)
+    write_json(_file_of(plan), replace(read, signature=signature).to_json())
+    say(f"plan {read.digest[:12]} is signed with the key {signature.key[:12]}")
+
+
+def _file_of(plan: Path) -> Path:
+    return plan / FILE if plan.is_dir() else plan
+
+
+@app.command("check")
+def check(
+    plan: PlanArgument,
+    model: opt.ModelOption = None,
+    trusted: Annotated[
+        Path | None,
+        typer.Option("--trusted", help="A public ed25519 key: the plan must be signed with it."),
+    ] = None,
+) -> None:
+    """Check that a plan is whole, unedited and within its budget.
+
+    With --model also that it fits it, with --trusted that it is signed with that key.
+    """
+    read = read_plan(plan)
+    if trusted is not None:
+        check_trusted(read.signature, read.digest, trusted)
+    elif read.signature is not None:
+        check_signature(read.signature, read.digest)
     if model is not None:
         _check_model(read, model)
-    document = json.loads((plan / "plan.json" if plan.is_dir() else plan).read_text("utf-8"))
+    document = json.loads(_file_of(plan).read_text("utf-8"))
     digest = (
         "" if "digest" in document else " (it states none: it was written by an older autopeft)"
     )

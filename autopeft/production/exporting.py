@@ -205,7 +205,7 @@ def _write_head(head: Mapping[str, Tensor], folder: Path) -> Path | None:
 
 
 def _write_copy(plan: Plan, folder: Path, exported: Exported) -> None:
-    write_json(folder / FILE, replace(plan, exported=exported).to_json())
+    write_json(folder / FILE, replace(plan, exported=exported, signature=None).to_json())
 
 
 def _copy_readers(source: Path, folder: Path) -> None:

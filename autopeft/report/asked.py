@@ -7,12 +7,12 @@ from autopeft.architectures.reading import architecture_of
 from autopeft.backbone import Backbone
 from autopeft.halving import ETA
 from autopeft.plan import Plan
-from autopeft.report.writing import table
+from autopeft.report.content import Table
 from autopeft.study import Study, first_tried
 
 
-def asked(study: Study, plan: Plan) -> str:
-    """Write what the study was asked."""
+def asked(study: Study, plan: Plan) -> tuple[Table, ...]:
+    """Tell what the study was asked."""
     task = study.task
     parts = " / ".join(f"{n:,}" for n in task.examples)
     rows = [
@@ -39,7 +39,7 @@ def asked(study: Study, plan: Plan) -> str:
     ]
     if study.earlier:
         rows.append(("first points", f"from {', '.join(map(_earlier, study.earlier))}"))
-    return table(("", ""), rows)
+    return (Table(caption="What the study was asked", head=("", ""), rows=tuple(rows)),)
 
 
 def by_structure(backbone: Backbone) -> bool:

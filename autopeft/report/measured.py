@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from autopeft.answer import Answer, percent
 from autopeft.objectives import hypervolumes, measurements
-from autopeft.report.writing import perplexity_cell, perplexity_head, rates, short, table, what
+from autopeft.report.content import Details, Part, Table, Text
+from autopeft.report.writing import perplexity_cell, perplexity_head, rates, short, what
 from autopeft.study import Study
 from autopeft.trial import Purpose, State, Trial
 
@@ -15,10 +16,10 @@ _PARTS = {
 }
 
 
-def rungs(study: Study, trials: Sequence[Trial]) -> str | None:
-    """Write how many trials were measured at each rung, and went on; None where there is one."""
+def rungs(study: Study, trials: Sequence[Trial]) -> tuple[Part, ...]:
+    """Tell how many trials were measured at each rung, and went on; nothing where there is one."""
     if len(study.rungs) == 1:
-        return None
+        return ()
     halved = [trial for trial in trials if trial.proposal.purpose is not Purpose.FINAL]
     rows = []
     for place, share in enumerate(study.rungs):
@@ -32,7 +33,8 @@ def rungs(study: Study, trials: Sequence[Trial]) -> str | None:
                 f"{max(here):.4f}" if here else "",
             )
         )
-    return table(("share of a training", "measured", "went on", f"best {study.task.metric}"), rows)
+    head = ("share of a training", "measured", "went on", f"best {study.task.metric}")
+    return (Table(caption="Trials at each rung", head=head, rows=tuple(rows)),)
 
 
 def _went_on(trial: Trial, below: Sequence[float]) -> bool:
@@ -40,8 +42,8 @@ def _went_on(trial: Trial, below: Sequence[float]) -> bool:
     return trial.at(below[-1]) is not None and trial.proposal.fidelity.share > below[-1]
 
 
-def trials_table(study: Study, trials: Sequence[Trial]) -> str:
-    """Write every trial with what became of it."""
+def trials_table(study: Study, trials: Sequence[Trial]) -> tuple[Part, ...]:
+    """Show every trial with what became of it."""
     metric, pauses = study.task.metric, study.rungs[:-1]
     guided = any(trial.proposal.inherited is not None for trial in trials)
     head = (
@@ -70,21 +72,24 @@ def trials_table(study: Study, trials: Sequence[Trial]) -> str:
                 _seconds(trial),
             )
         )
-    return "\n\n".join([table(head, rows), *_in_full(study, trials)])
+    table = Table(caption="All trials of the study", head=head, rows=tuple(rows))
+    return table, *_in_full(study, trials)
 
 
-def _in_full(study: Study, trials: Sequence[Trial]) -> Iterator[str]:
-    """Yield a list of what was cut in the table, if anything was."""
+def _in_full(study: Study, trials: Sequence[Trial]) -> Iterator[Details]:
+    """Yield a list of what was cut in the table, if anything was; finals repeat what is there."""
     lines = []
     for trial in trials:
+        if trial.proposal.of is not None and trial.complete:
+            continue
         told = (
             what(study, trial),
             rates(trial.proposal.recipe.learning_rates),
             "" if trial.complete else _became(trial),
         )
-        lines += [f"- trial {trial.number}: {text}" for text in told if text != short(text)]
+        lines += [f"trial {trial.number}: {text}" for text in told if text != short(text)]
     if lines:
-        yield "In full:\n\n" + "\n".join(dict.fromkeys(lines))
+        yield Details(title="In full", lines=tuple(dict.fromkeys(lines)))
 
 
 def _trained(study: Study, trial: Trial) -> str:
@@ -108,17 +113,18 @@ def _seconds(trial: Trial) -> str:
     return f"{sum(m.seconds for m in found):.1f}" if found else ""
 
 
-def cost(trials: Sequence[Trial], answer: Answer) -> str:
-    """Write how many seconds each part of the study has taken."""
-    rows = [("before the trials", "", answer.prepared)] if answer.prepared else []
+def cost(trials: Sequence[Trial], answer: Answer) -> tuple[Part, ...]:
+    """Tell how many seconds each part of the study has taken."""
+    took = [("before the trials", "", answer.prepared)] if answer.prepared else []
     for purpose, name in _PARTS.items():
         own = [trial for trial in trials if trial.proposal.purpose is purpose]
         seconds = sum(m.seconds for trial in own for m in measurements(trial))
-        rows.append((name, str(len(own)), seconds))
-    whole = sum(seconds for *_, seconds in rows)
-    written = [(name, count, f"{seconds:.1f}") for name, count, seconds in rows]
-    return (
-        table(("", "trials", "s"), [*written, ("together", str(len(trials)), f"{whole:.1f}")])
-        + "\n\nOf trials, these are the seconds of training and scoring of what was measured; with "
+        took.append((name, str(len(own)), seconds))
+    whole = sum(seconds for *_, seconds in took)
+    written = [(name, count, f"{seconds:.1f}") for name, count, seconds in took]
+    rows = (*written, ("together", str(len(trials)), f"{whole:.1f}"))
+    told = Text(
+        "Of trials, these are the seconds of training and scoring of what was measured; with "
         "several workers they overlap."
     )
+    return Table(caption="Seconds by part", head=("", "trials", "s"), rows=rows), told

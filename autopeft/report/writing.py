@@ -1,6 +1,6 @@
 """How numbers and tables are written in a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from autopeft.answer import perplexity
 from autopeft.ranking import PROBE
@@ -19,14 +19,6 @@ _MIB = 2**20
 _WIDEST = 60
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table of Markdown; what would end a cell is kept apart."""
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
-
-
 def figure(axis: Objective, value: float) -> str:
     """Write a figure of one axis with its unit.
 
@@ -43,6 +35,11 @@ def figure(axis: Objective, value: float) -> str:
             return f"{1000 * value:.1f} ms"
         case _:
             return f"{value:,.0f}"
+
+
+def axis_name(study: Study, axis: Objective) -> str:
+    """Name an axis; the score by its metric."""
+    return study.task.metric if axis == "score" else AXES[axis]
 
 
 def what(study: Study, trial: Trial) -> str:
@@ -77,3 +74,16 @@ def perplexity_cell(metric: str, score: float | None) -> tuple[str, ...]:
     """Return the cell of a score in the column of perplexities, where there is such a column."""
     found = perplexity(metric, score or 0.0)
     return () if found is None else ("" if score is None else f"{found:.4g}",)
+
+
+def brief(value: float) -> str:
+    """Write a number in as few letters as an axis has room for.
+
+    Example:
+        >>> brief(0.8999999), brief(1500.0), brief(2_345_678.0), brief(0.0)
+        ('0.9', '1.5k', '2.35M', '0')
+    """
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.4g}"

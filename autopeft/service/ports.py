@@ -135,8 +135,8 @@ class Jobs(Protocol):
         was served longest ago, then the oldest job. A job is passed over while its owner has as
         many running as allowed, or while another job of the same study is held. A job whose
         worker is lost (its process has died, or it gave no sign of life for too long) is put
-        back first, and fails where it has lost too many. Running jobs are those that are held in the same lane: a long search keeps no request of its owner from being
-        checked.
+        back first, and fails where it has lost too many. Running jobs are those that are held in
+        the same lane: a long search keeps no request of its owner from being checked.
         """
 
     def waiting(self, lane: Lane) -> bool:
@@ -222,7 +222,7 @@ class Datasets(Protocol):
         """Forget a data set.
 
         Raises:
-            JobError: There is none, or a job that has not ended uses it.
+            JobError: There is none, or a job of its owner that has not ended uses it.
         """
 
     def bytes(self, owner: str) -> int:

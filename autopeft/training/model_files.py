@@ -116,6 +116,17 @@ def weights_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def revision_of(files: ModelFiles) -> str | None:
+    """Return the commit of the hub, or the version of the package, that a model came from.
+
+    None for a directory, which has no revision but its digest.
+    """
+    if files.reference.startswith(_PACKAGE):
+        name = files.reference.removeprefix(_PACKAGE)
+        return f"{name} {metadata.version(name)}"
+    return files.path.name if files.path.parent.name == "snapshots" else None
+
+
 def _locate(reference: str) -> Path:
     if reference.startswith(_PACKAGE):
         return _inside_package(reference.removeprefix(_PACKAGE))

@@ -28,7 +28,7 @@ def model_allowed(text: str, service: ServiceSettings) -> str:
     """Return the model that a request names, as `find_model` takes it, if the service allows it.
 
     That is ``package:NAME``, the whole path of a folder, or a hub id. What a hub id brings is not
-    known before it is there: `must_be_plain` is to be asked of it then.
+    known before it is there: `check_download` sees to that.
 
     Raises:
         BackboneError: It is not allowed, or would run code of its own.
@@ -47,6 +47,21 @@ def model_allowed(text: str, service: ServiceSettings) -> str:
         f"the model {_shown(text)} is not one that this service offers: {_models(service)}; "
         "GET /v1/models lists them"
     )
+
+
+def check_download(model: str) -> None:
+    """Download a model that `model_allowed` has returned as a hub id, and look at what came.
+
+    All others have been looked at when they were named.
+
+    Raises:
+        BackboneError: It cannot be had, or would run code of its own.
+    """
+    if model.startswith(PACKAGE) or Path(model).is_absolute():
+        return
+    folder = find_model(model).path
+    # the files are links into a folder beside that of the versions, which is the model's own too
+    must_be_plain(folder, model, [folder.resolve().parents[1]])
 
 
 def file_allowed(text: str, service: ServiceSettings) -> Path:

@@ -7,11 +7,13 @@ from importlib import metadata
 import numpy as np
 
 from autopeft.answer import Answer
+from autopeft.evidence import Evidence
 from autopeft.plan import VERSION, Expected, Plan, Provenance
 from autopeft.ports import Store
 from autopeft.selection import answer as answer_of
 from autopeft.study import Study
 from autopeft.trial import Trial
+from autopeft.wiring.evidenced import evidence_of
 
 
 def conclude(
@@ -30,21 +32,25 @@ def conclude(
     from autopeft.tasks.reading import load_parts
 
     trials, before = store.trials(study.id), store.answer(study.id)
-    truth = load_parts(study.task, study.where.data, ["validation"])["validation"].truth
+    score = TASK_METRICS[study.task.metric].score
+    validation = load_parts(study.task, study.where.data, ["validation"])["validation"]
+    truth = validation.truth.astype(np.float64)
     answer = answer_of(
         study,
         trials,
-        truth.astype(np.float64),
-        TASK_METRICS[study.task.metric].score,
+        truth,
+        score,
         tuple(dict.fromkeys((*(before[0].warnings if before else ()), *warnings))),
         max(prepared, before[0].prepared if before else 0.0),
     )
-    plan = _plan(study, trials, answer)
+    plan = _plan(study, trials, answer, evidence_of(study, trials, answer, truth, score))
     store.save_answer(study.id, answer, plan)
     return answer, plan
 
 
-def _plan(study: Study, trials: tuple[Trial, ...], answer: Answer) -> Plan:
+def _plan(
+    study: Study, trials: tuple[Trial, ...], answer: Answer, evidence: Evidence
+) -> Plan:
     chosen = next(trial for trial in trials if trial.number == answer.chosen)
     proposal, measured, finalist = chosen.proposal, chosen.measurement, answer.finalist
     if measured is None:
@@ -79,6 +85,7 @@ def _plan(study: Study, trials: tuple[Trial, ...], answer: Answer) -> Plan:
             versions=versions(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         ),
+        evidence=evidence,
     )
 
 
@@ -86,5 +93,8 @@ def versions() -> dict[str, str]:
     """Name the versions of what a measurement depends on."""
     import platform
 
-    names = ("autopeft", "torch", "transformers", "optuna", "numpy")
+    names = (
+        "autopeft", "torch", "transformers", "peft", "tokenizers", "datasets", "optuna", "numpy",
+        "scipy",
+    )  # fmt: skip
     return {"python": platform.python_version()} | {n: metadata.version(n) for n in names}

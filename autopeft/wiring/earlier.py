@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
+from autopeft.ablation import STRATEGY as ABLATION
 from autopeft.errors import StudyError
 from autopeft.objectives import ranks, worth
 from autopeft.ports import Store
@@ -60,6 +61,7 @@ def similar_studies(study: Study, store: Store) -> tuple[str, ...]:
         if earlier.owner == study.owner
         and earlier.task.kind == study.task.kind
         and earlier.backbone.architecture == study.backbone.architecture
+        and earlier.strategy != ABLATION
         and not _is_same(earlier, study)
         and shared_slots(earlier, study)
         and any(True for _ in _measured(store.trials(earlier.id)))

@@ -32,7 +32,8 @@ from autopeft.service.ports import Datasets
 from autopeft.settings import ServiceSettings
 from autopeft.study import DataFiles, Limits, Study, Where
 from autopeft.wiring.aims import check_rungs, objectives_of
-from autopeft.wiring.allowed import file_allowed, model_allowed
+from autopeft.wiring.allowed import check_download, file_allowed, model_allowed
+from autopeft.wiring.capacity import beyond
 from autopeft.wiring.request import Request, space_of, study_of
 from autopeft.wiring.sockets import executor_of
 from autopeft.wiring.strategies import options_of
@@ -124,6 +125,7 @@ def request_submitted(
     """
     with _about("model", service):
         model = model_allowed(body.model, service)
+        check_download(model)
     data = data_submitted(body.data, body.task, owner, datasets, service)
     task, recipe, limits = body.task, body.recipe, body.limits
     return Request(
@@ -244,6 +246,8 @@ def _checked(body: SearchRequest, request: Request, service: ServiceSettings) ->
         objectives_of(request.objective)
     with _about("rungs", service):
         check_rungs(request.rungs)
+    if trouble := beyond(body.run, service):
+        raise RefusedError(trouble)
     with _about("run", service):
         executor_of(body.run.executor, body.run.workers)
     return request

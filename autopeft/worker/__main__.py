@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _lane(lane: Lane, name: str, chosen: Settings, *, tied: bool) -> int:
     process.prepare()
+    from autopeft.training.importing import import_all
     from autopeft.wiring.sockets import service_of, store_of
     from autopeft.worker.lane import LET_GO, Worker
     from autopeft.worker.means import Means
@@ -56,6 +57,7 @@ def _lane(lane: Lane, name: str, chosen: Settings, *, tied: bool) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have ignored it
     if tied:
         stopping.with_parent(_GRACE)
+    import_all()  # before a job is claimed: nothing is lost with who dies meanwhile
     try:
         with service_of(chosen.store_url).closing() as service:
             means = Means(

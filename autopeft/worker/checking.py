@@ -1,16 +1,21 @@
 """What is found out about a job before it runs: whether a search can be run, what data holds."""
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from autopeft.errors import DataError
-from autopeft.resources.requests import SearchRequest
+from autopeft.errors import DataError, UnknownError
+from autopeft.resources.requests import DataSource, SearchRequest
 from autopeft.service.dataset import Dataset, DatasetState
 from autopeft.service.event import Happening
-from autopeft.service.job import MOST_ATTEMPTS, Job, JobState, Trouble
+from autopeft.service.job import MOST_FALSE_STARTS, Job, JobState, Kind, Trouble, advanced
 from autopeft.worker.means import Means
-from autopeft.worker.work import Work
+from autopeft.worker.patient import rest
+from autopeft.worker.stops import LaterError
+from autopeft.worker.work import READING, Work
+
+_LOOK_EVERY = 0.3
 
 _FATAL = Trouble(
     code="worker_lost",
@@ -30,6 +35,7 @@ def validate(means: Means, work: Work) -> None:
 
     job = work.job
     body = SearchRequest.model_validate(dict(job.request))
+    await_data(means, work, body.data)
     with work.heart.interruptible():
         study = study_submitted(
             body, job.owner, means.service.datasets, means.settings, means.store
@@ -49,7 +55,7 @@ def validate(means: Means, work: Work) -> None:
     def valid(job: Job) -> Job:
         if job.state is not JobState.VALIDATING:
             return job
-        return replace(job, study=study.id, state=JobState.QUEUED)
+        return advanced(replace(job, study=study.id, state=JobState.QUEUED))
 
     work.end(valid)
 
@@ -65,11 +71,10 @@ def read_dataset(means: Means, work: Work) -> None:
 
     datasets = means.service.datasets
     dataset = datasets.dataset(str(work.job.request["dataset"]))
-    work.now_at("reading")
+    work.now_at(READING)
     work.look()
-    if work.job.attempts + 1 >= MOST_ATTEMPTS:
-        # should this worker be lost as well, nobody is left to say so
-        datasets.change(dataset.id, partial(replace, state=DatasetState.INVALID, trouble=_FATAL))
+    if work.job.false_starts + 1 >= MOST_FALSE_STARTS:
+        give_up(means, work.job, _FATAL)  # should this worker be lost too, nobody is left to do so
     found: dict[str, Any] = {}
     trouble: Trouble | None = None
     try:
@@ -90,6 +95,44 @@ def read_dataset(means: Means, work: Work) -> None:
         lambda job: replace(job, state=JobState.SUCCEEDED, result={"state": state}),
         Happening(kind="answer", message=said, data={"dataset": dataset.id, "state": state}),
     )
+
+
+def give_up(means: Means, job: Job, trouble: Trouble) -> None:
+    """Say that the data set of a job cannot be used, since it cannot be read."""
+    with suppress(UnknownError):  # it is gone
+        means.service.datasets.change(
+            str(job.request["dataset"]),
+            partial(replace, state=DatasetState.INVALID, trouble=trouble),
+        )
+
+
+def await_data(means: Means, work: Work, data: DataSource | None) -> None:
+    """Wait until the data sets that a job names have been read.
+
+    Raises:
+        LaterError: One waits to be read, by the same lane: it goes first, then this job.
+        StopError: The work is to end.
+    """
+    if data is None:
+        return
+    for name in filter(None, (data.dataset, data.validation_dataset, data.test_dataset)):
+        while (reading := _reading(means, work.job, name)) is not None:
+            if reading.lane and work.job.kind is not Kind.TRAINING:
+                first = max(reading.priority, work.job.priority)
+                means.service.jobs.change(reading.id, partial(replace, priority=first))
+                raise LaterError(f"{work.job.id} waits until {name} has been read")
+            rest(_LOOK_EVERY, work.look)
+
+
+def _reading(means: Means, job: Job, name: str) -> Job | None:
+    """Return the job that reads a data set, or is about to; None where that is over."""
+    try:
+        dataset = means.service.datasets.dataset(name)
+        reading = means.service.jobs.job(f"check_{name.partition('_')[2]}")
+    except UnknownError:
+        return None
+    waited = dataset.owner == job.owner and dataset.state is DatasetState.VALIDATING
+    return reading if waited and (reading.lane or reading.state.held) else None
 
 
 def _surprises(

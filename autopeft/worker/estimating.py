@@ -6,8 +6,9 @@ from autopeft.resources.requests import EstimateRequest
 from autopeft.service.event import Happening
 from autopeft.service.job import JobState
 from autopeft.study import Limits
+from autopeft.worker.checking import await_data
 from autopeft.worker.means import Means
-from autopeft.worker.work import Work
+from autopeft.worker.work import READING, Work
 
 
 def estimate(means: Means, work: Work) -> None:
@@ -22,8 +23,9 @@ def estimate(means: Means, work: Work) -> None:
 
     job = work.job
     body = EstimateRequest.model_validate(dict(job.request))
-    work.now_at("reading")
+    work.now_at(READING)
     work.look()
+    await_data(means, work, body.data)
     with work.heart.interruptible():
         study = study_submitted(
             body, job.owner, means.service.datasets, means.settings, means.store

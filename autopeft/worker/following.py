@@ -31,13 +31,17 @@ class Following:
         self._trials: dict[int, Trial] = {}
         self._begun: set[tuple[int, float]] = set()
         self._prepared = -1
+        self._furthest: dict[str, float] = {}
+        self._from = work.run_seconds
         self._since: float | None = None
         self._trained = 0.0
         self._ended = 0
 
     def known(self, trials: Iterable[Trial], told: Iterable[Event]) -> None:
         """Take account of earlier runs; what they had no time to tell is told now."""
+        told = tuple(told)
         before = {_mark(event) for event in told if event.happening.kind == "trial"}
+        self._furthest = furthest(told)
         self._trials = {trial.number: trial for trial in trials}
         ended = [trial for trial in self._trials.values() if trial.ended]
         if before:
@@ -57,8 +61,10 @@ class Following:
         if tenth != self._prepared:
             if tenth > 0:
                 data = {"phase": what, "share": share}
-                text = f"{what}: {percent(share)}"
-                self._work.tell(Happening(kind="progress", message=text, data=data), advanced=True)
+                happening = Happening(
+                    kind="progress", message=f"{what}: {percent(share)}", data=data
+                )
+                self._work.tell(happening, advanced=share > self._furthest.get(what, 0.0))
             self._prepared = tenth
         self._work.look()
 
@@ -72,11 +78,12 @@ class Following:
             self._count(trial)
         self._advance()
         if trial.ended:
-            self._work.tell(self._ended_happening(trial), advanced=True)
+            gets_on = trial.state is not State.FAILED  # it may be what ends worker after worker
+            self._work.tell(self._ended_happening(trial), advanced=gets_on)
         elif (mark := (trial.number, trial.proposal.fidelity.share)) not in self._begun:
             self._begun.add(mark)
             on = before is not None and bool(trial.rungs)
-            self._work.tell(self._begun_happening(trial, on=on), advanced=True)
+            self._work.tell(self._begun_happening(trial, on=on))
 
     def _count(self, trial: Trial) -> None:
         self._ended += 1
@@ -114,7 +121,8 @@ class Following:
         left = max(0.0, left - sum(t.progress * t.proposal.fidelity.share for t in running))
         seconds = pace * left
         if self._limits.seconds is not None:
-            seconds = min(seconds, max(0.0, self._limits.seconds - self._work.run_seconds))
+            spent = self._work.run_seconds - self._from
+            seconds = min(seconds, max(0.0, self._limits.seconds - spent))
         return round(seconds, 1)
 
     def _begun_happening(self, trial: Trial, *, on: bool) -> Happening:
@@ -161,6 +169,16 @@ class Following:
             text = proposal.label or proposal.configuration.summary(slots)
         text = text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
         return f"{text}, {proposal.configuration.parameters(slots):,} parameters"
+
+
+def furthest(told: Iterable[Event]) -> dict[str, float]:
+    """Return the largest share of each phase that a job has told of."""
+    found: dict[str, float] = {}
+    for event in told:
+        data = event.happening.data
+        if event.happening.kind == "progress" and "share" in data:
+            found[data["phase"]] = max(found.get(data["phase"], 0.0), data["share"])
+    return found
 
 
 def finite(number: float) -> float | None:

@@ -196,6 +196,8 @@ class Worker:
             work.release()
         else:
             trouble = trouble_for(ending, work.job, self._means.settings)
+            if work.job.kind is Kind.DATASET:
+                checking.give_up(self._means, work.job, trouble)
             work.end(lambda job: failed(job, trouble))
 
     def _rest(self, seconds: float) -> None:

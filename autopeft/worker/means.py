@@ -10,6 +10,7 @@ from typing import Any
 from autopeft.files import writable_folder, write_text
 from autopeft.ports import Store
 from autopeft.service.dataset import Artifact
+from autopeft.service.event import Event
 from autopeft.service.ports import Service
 from autopeft.settings import ServiceSettings
 from autopeft.wiring.submitted import folder_of
@@ -26,6 +27,13 @@ class Means:
     store: Store
     settings: ServiceSettings
     cache: Path
+
+    def events(self, job_id: str) -> tuple[Event, ...]:
+        """Return all that has happened to a job."""
+        found: list[Event] = []
+        while page := self.service.jobs.events(job_id, after=found[-1].number if found else 0):
+            found += page
+        return tuple(found)
 
     def folder(self, job_id: str) -> Path:
         """Return the folder of what a job makes, which is there and can be written.

@@ -10,7 +10,7 @@ from autopeft.errors import StudyError
 from autopeft.ports import Store
 from autopeft.records import to_json
 from autopeft.resources.requests import LimitsOf, SearchRequest
-from autopeft.service.event import Event, Happening
+from autopeft.service.event import Happening
 from autopeft.service.job import Job, JobState, Trouble
 from autopeft.study import Study
 from autopeft.trial import State
@@ -28,7 +28,7 @@ from autopeft.worker.following import Following
 from autopeft.worker.means import Means
 from autopeft.worker.patient import PatientStore, rest
 from autopeft.worker.stops import ExtendedError
-from autopeft.worker.work import Work
+from autopeft.worker.work import READING, Work
 
 _PREPARED = {"inheritance": "supernet", "structures": "gates", "nothing": ""}
 _PAUSED = "paused"
@@ -54,7 +54,7 @@ def search(means: Means, work: Work) -> None:
     """
     job = work.job
     body = SearchRequest.model_validate(dict(job.request))
-    work.now_at("reading")
+    work.now_at(READING)
     work.look()
     store = PatientStore(means.store, work.look)
     this = _Search(means=means, work=work, body=body, study=_study(means, job, body), store=store)
@@ -75,13 +75,15 @@ def _run(this: _Search) -> tuple[tuple[str, ...], float]:
     """Run the trials that are left; return what went wrong on the way, and what was prepared."""
     work, study, run = this.work, this.study, this.body.run
     inline, workers, threads = run.executor == "inline", run.workers, run.threads
-    limits = limits_submitted(this.body, work.seconds)
-    following = Following(work, study, limits)
-    following.known(this.store.trials(study.id), _events(this.means, work.job))
     what = _PREPARED[entry_of(study.strategy).needs]
     with work.heart.interruptible():
         folder = this.means.folder(work.job.id) / _PAUSED
         evaluator = sockets.evaluator_of(study, workers, threads, folder)
+        if inline:  # a worker that is lost while it reads is not to count against a trial
+            evaluator.ready()
+        limits = limits_submitted(this.body, work.seconds)
+        following = Following(work, study, limits)
+        following.known(this.store.trials(study.id), this.means.events(work.job.id))
         shared = sockets.shared_of(
             study,
             this.means.cache,
@@ -165,11 +167,3 @@ def _put_back(store: Store, study: Study) -> None:
     for trial in store.trials(study.id):
         if trial.state is State.RUNNING:
             store.put_back(study.id, trial)
-
-
-def _events(means: Means, job: Job) -> tuple[Event, ...]:
-    """Return what earlier runs of the job have told."""
-    found: list[Event] = []
-    while page := means.service.jobs.events(job.id, after=found[-1].number if found else 0):
-        found += page
-    return tuple(found)

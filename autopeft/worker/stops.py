@@ -15,6 +15,10 @@ class ExtendedError(StopError):
     """The job has got other limits: it goes on at once, with these."""
 
 
+class LaterError(StopError):
+    """The job is to wait for another one, which goes first."""
+
+
 class ShutdownError(StopError):
     """This process is to end; the job goes on elsewhere, or when there is a worker again."""
 

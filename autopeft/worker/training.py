@@ -9,8 +9,13 @@ from autopeft.resources.requests import TaskOf, TrainRequest
 from autopeft.service.event import Happening
 from autopeft.service.job import Job, JobState, Kind
 from autopeft.study import Where
+from autopeft.wiring.allowed import check_download
+from autopeft.wiring.capacity import beyond_threads
+from autopeft.wiring.submitted import RefusedError
+from autopeft.worker.checking import await_data
+from autopeft.worker.following import furthest
 from autopeft.worker.means import Means
-from autopeft.worker.work import Work
+from autopeft.worker.work import READING, Work
 
 _TENTHS = 10
 
@@ -29,10 +34,16 @@ def train(means: Means, work: Work) -> None:
     job = work.job
     request = dict(job.request)
     body = TrainRequest.model_validate({k: v for k, v in request.items() if k != "search"})
+    if trouble := beyond_threads(body.threads, means.settings, "threads"):
+        raise RefusedError(trouble)
     plan = _plan(means, job, str(request["search"]))
+    work.now_at(READING)
+    work.look()
+    await_data(means, work, body.data)
     where = _where(means, job, plan, body)
     seed = plan.seed if body.seed is None else body.seed
     folder, told, outcome = means.folder(job.id), 0, None
+    before = furthest(means.events(job.id)).get("training", 0.0)
     work.now_at("training")
     work.look()
     with work.heart.interruptible():
@@ -45,7 +56,8 @@ def train(means: Means, work: Work) -> None:
                 told = int(event * _TENTHS)
                 data = {"phase": "training", "share": event}
                 text = f"training: {event:.0%}"
-                work.tell(Happening(kind="progress", message=text, data=data), advanced=True)
+                happening = Happening(kind="progress", message=text, data=data)
+                work.tell(happening, advanced=event > before)
             work.look()
     assert outcome is not None, "training ended without an outcome"
     document = to_json(outcome)
@@ -74,6 +86,7 @@ def _plan(means: Means, job: Job, search_id: str) -> Plan:
 def _where(means: Means, job: Job, plan: Plan, body: TrainRequest) -> Where:
     from autopeft.wiring.submitted import data_submitted
 
+    check_download(plan.where.model)
     if body.data is None:
         return plan.where
     data = data_submitted(

@@ -8,7 +8,7 @@ from typing import Any
 
 from autopeft.errors import JobError, StoreError
 from autopeft.service.event import Happening
-from autopeft.service.job import Job, Progress
+from autopeft.service.job import Job, Progress, advanced
 from autopeft.service.ports import Claim
 from autopeft.worker.heartbeat import Heartbeat
 from autopeft.worker.stops import LostError
@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 WRITES_A_SECOND = 3.0
 WRITES_AT_ONCE = 4.0
 PROGRESS_EVERY = 1.0
+READING = "reading"
+"""The phase before the work has begun: a worker that is lost in it has lost nothing."""
 _MOST_KEPT = 10_000
 
 
@@ -39,6 +41,7 @@ class Work:
         self._progress = claim.job.progress
         self._changed = False
         self._advanced = False
+        self._begun = claim.job.begun
         self._happenings: list[Happening] = []
         self._looked = self._written = self._began
         self._room = WRITES_AT_ONCE
@@ -97,11 +100,12 @@ class Work:
         self.tell(Happening(kind="message", message=message, level="warning"))
 
     def now_at(self, phase: str, share: float = 0.0, **others: Any) -> None:
-        """Note how far the work is."""
+        """Note how far the work is; it has begun with the first phase after reading."""
         if phase != self._progress.phase:
             data = {"phase": phase}
             self.tell(Happening(kind="progress", message=_PHASES.get(phase, phase), data=data))
         self._progress = replace(self._progress, phase=phase, share=share, **others)
+        self._begun |= phase != READING
         self._changed = True
 
     def end(self, change: Callable[[Job], Job], *happenings: Happening) -> None:
@@ -111,8 +115,8 @@ class Work:
             LostError: It is not ours any more.
             StoreError: It cannot be written; nothing is forgotten.
         """
-        left, progress = (*self._happenings, *happenings), self.progress
-        self._claimed(lambda job: change(replace(job, progress=progress)), *left)
+        noted = self._noted()
+        self._claimed(lambda job: change(noted(job)), *self._happenings, *happenings)
         self._happenings.clear()
 
     def release(self, *happenings: Happening) -> None:
@@ -122,8 +126,7 @@ class Work:
             LostError: It is not ours any more.
             StoreError: It cannot be written; nothing is forgotten.
         """
-        left, progress = tuple(self._happenings), self.progress
-        self._claimed(lambda job: replace(job, progress=progress), *left)
+        self._claimed(self._noted(), *self._happenings)
         self._happenings.clear()
         try:
             self._claim.release(*happenings)
@@ -132,14 +135,9 @@ class Work:
 
     def _write(self) -> None:
         """Write what has happened; a store that is away hears of it later."""
-        told, progress, advanced = tuple(self._happenings), self.progress, self._advanced
-
-        def change(job: Job) -> Job:
-            attempts = 0 if advanced else job.attempts
-            return replace(job, progress=progress, attempts=attempts)
-
+        told = tuple(self._happenings)
         try:
-            self._claimed(change, *told)
+            self._claimed(self._noted(), *told)
         except StoreError as error:
             if self._away is None:
                 logger.warning("%s: cannot write its progress: %s", self.job.id, error)
@@ -151,6 +149,16 @@ class Work:
             seconds, self._away = self._clock() - self._away, None
             self.warn(f"the store could not be written for {seconds:.0f} s; the work went on")
 
+    def _noted(self) -> Callable[[Job], Job]:
+        """Return the change of the job to how far it is by now."""
+        progress, begun, gets_on = self.progress, self._begun, self._advanced
+
+        def noted(job: Job) -> Job:
+            job = replace(job, progress=progress, begun=begun)
+            return advanced(job) if gets_on else job
+
+        return noted
+
     def _claimed(self, change: Callable[[Job], Job], *happenings: Happening) -> None:
         try:
             self._claim.write(change, *happenings)
@@ -159,7 +167,7 @@ class Work:
 
 
 _PHASES = {
-    "reading": "reads model and data",
+    READING: "reads model and data",
     "supernet": "trains the supernet that scores configurations",
     "gates": "trains the gates that choose a structure",
     "trials": "runs trials",

@@ -104,7 +104,9 @@ def keep(connection: Connection, job: Job) -> None:
     named = [text for text in _texts(job.request) if text.startswith(_PREFIX)]
     if named and connection.dialect.name == "postgresql":
         mine = datasets.c.id.in_(named) & (datasets.c.owner == job.owner)
-        connection.execute(select(datasets.c.id).where(mine).with_for_update(key_share=True))
+        connection.execute(
+            select(datasets.c.id).where(mine).with_for_update(read=True, key_share=True)
+        )
 
 
 def _users(connection: Connection, dataset: Dataset) -> Iterator[str]:

@@ -10,7 +10,7 @@ from autopeft.service.dataset import Artifact
 from autopeft.service.event import Event, Happening
 from autopeft.service.job import Job, JobState, Kind, Lane
 from autopeft.service.ports import Claim, Counts, Page
-from autopeft.storage.service import artifacts, counting
+from autopeft.storage.service import artifacts, counting, datasets
 from autopeft.storage.service.changing import (
     add_job,
     apply,
@@ -38,6 +38,7 @@ class SqlJobs:
     def add(self, job: Job) -> Job:
         """Add a job with its first event."""
         with self._database.writing() as connection:
+            datasets.keep(connection, job)
             try:
                 return add_job(connection, job, self._times.now(connection))
             except IntegrityError:

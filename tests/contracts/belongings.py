@@ -137,6 +137,15 @@ class DatasetsContract:
 
         assert service.datasets.page() == ((), False)
 
+    def test_a_data_set_that_somebody_else_names_is_removed(self, service):
+        """Nobody else can use it, and nobody is told what others do."""
+        service.datasets.add(a_dataset())
+        service.jobs.add(a_job(owner="bob", request={"data": {"dataset": a_dataset().id}}))
+
+        service.datasets.remove(a_dataset().id)
+
+        assert service.datasets.page() == ((), False)
+
     def test_a_data_set_whose_name_is_only_part_of_another_one_is_removed(self, service):
         """Or of any other text."""
         service.datasets.add(a_dataset())

@@ -7,9 +7,11 @@ import pytest
 from autopeft.errors import JobError
 from autopeft.service.job import (
     MOST_ATTEMPTS,
+    MOST_FALSE_STARTS,
     JobState,
     Lane,
     Progress,
+    advanced,
     cancelled,
     extended,
     paused,
@@ -173,11 +175,12 @@ class LostWorkersContract:
         service.jobs.claim(Lane.CHECKS, "w2")  # also who takes nothing from that lane
 
         job = service.jobs.job(a_job().id)
-        assert (job.state, job.attempts) == (state, 1)
+        assert (job.state, job.false_starts) == (state, 1)
         reason, told = service.jobs.events(a_job().id, after=job.events - 2)
         assert reason.happening.level == "warning"
         assert "worker w1@here on host" in reason.happening.message
-        assert "was lost while it worked on this search (worker 1 of 3)" in reason.happening.message
+        told_of = "was lost before it had begun with this search (1 of 10 in turn)"
+        assert told_of in reason.happening.message
         assert told.happening.data == {"state": state}
         with pytest.raises(JobError, match="is no longer this worker's"):
             claim.write(moved(JobState.SUCCEEDED))
@@ -193,7 +196,7 @@ class LostWorkersContract:
 
         job = claimed(service, worker="w2").job
 
-        assert (job.state, job.attempts) == ("running", 1)
+        assert (job.state, job.false_starts) == ("running", 1)
 
     def test_a_job_whose_validation_lost_its_worker_is_validated_again(
         self, service, surroundings, the_dead
@@ -206,26 +209,45 @@ class LostWorkersContract:
 
         job = claimed(service, Lane.CHECKS).job
 
-        assert (job.state, job.attempts, job.events) == ("validating", 1, 2)
+        assert (job.state, job.false_starts, job.events) == ("validating", 1, 2)
 
-    def test_a_job_that_loses_worker_after_worker_fails(self, service, surroundings, the_dead):
-        """With what to do about it; resumed it has all its attempts again."""
+    @pytest.mark.parametrize(("begun", "most"), [(True, MOST_ATTEMPTS), (False, MOST_FALSE_STARTS)])
+    def test_a_job_that_loses_worker_after_worker_fails(
+        self, service, surroundings, the_dead, begun, most
+    ):
+        """With what to do about it, and later where little is lost; resumed it begins anew."""
         service.jobs.add(a_job())
-        for _ in range(MOST_ATTEMPTS):
+        for _ in range(most):
             surroundings.process = the_dead
-            claimed(service)
+            claimed(service).write(lambda job: replace(job, begun=begun))
             surroundings.process = this_process()
         assert service.jobs.claim(Lane.RUNS, "w") is None
 
         job = service.jobs.job(a_job().id)
-        assert (job.state, job.attempts) == ("failed", MOST_ATTEMPTS)
+        assert (job.state, job.attempts + job.false_starts) == ("failed", most)
         assert job.trouble.code == "worker_lost"
-        assert "3 workers in turn were lost while they worked on this" in job.trouble.detail
+        assert f"{most} workers in turn were lost while they worked on this" in job.trouble.detail
         assert job.ended is not None
         told = service.jobs.events(a_job().id)[-1].happening
         assert (told.level, told.message) == ("error", f"search has failed: {job.trouble.detail}")
         again = service.jobs.change(a_job().id, resumed)
-        assert (again.attempts, again.trouble, again.state) == (0, None, "queued")
+        assert (again.attempts, again.false_starts, again.trouble) == (0, 0, None)
+        assert again.state == "queued"
+
+    def test_a_job_that_gets_on_may_lose_any_number_of_workers(
+        self, service, surroundings, the_dead
+    ):
+        """Over days, as on a machine that is restarted again and again."""
+        service.jobs.add(a_job())
+        for number in range(3 * MOST_FALSE_STARTS):
+            surroundings.process = the_dead
+            claim = claimed(service)
+            claim.write(lambda job: replace(job, begun=True))
+            if number % 3 == 2:
+                claim.write(advanced)
+            surroundings.process = this_process()
+
+        assert claimed(service).job.state == "running"
 
     def test_a_living_worker_of_this_machine_keeps_its_job_however_silent(
         self, service, surroundings, neighbour, wait
@@ -266,7 +288,7 @@ class LostWorkersContract:
         assert service.jobs.claim(Lane.RUNS, "w2") is None
         wait(15)
 
-        assert claimed(service, worker="w2").job.attempts == 1
+        assert claimed(service, worker="w2").job.false_starts == 1
         with pytest.raises(JobError, match="another one has taken it over"):
             claim.beat()
         with pytest.raises(JobError, match="another one has taken it over"):
@@ -280,4 +302,4 @@ class LostWorkersContract:
         service.jobs.add(a_job(state=JobState.RUNNING))
         assert service.jobs.waiting(Lane.RUNS)
 
-        assert claimed(service).job.attempts == 1
+        assert claimed(service).job.false_starts == 1

@@ -78,7 +78,7 @@ def test_blocks_that_are_recorded_are_not_run_again(net):
 
     assert set(range(last)) <= set(first)
     assert set(runs[len(first) :]) <= {last}
-    assert trunk.bytes > 0
+    assert (trunk.bytes > 0) is (last > 0)  # ALBERT has one block, and so none below it
 
 
 def test_afterwards_the_blocks_are_what_they_were(net):

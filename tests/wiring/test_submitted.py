@@ -1,5 +1,8 @@
 """What a request means: the study it makes, for whom, and what is said where it cannot be."""
 
+import json
+import shutil
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -64,7 +67,11 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def service(folder):
     return ServiceSettings(
-        files=str(folder / "files"), models=(str(folder / "models"),), data=(str(folder / "data"),)
+        files=str(folder / "files"),
+        models=(str(folder / "models"),),
+        data=(str(folder / "data"),),
+        workers=2,
+        threads=3,
     )
 
 
@@ -208,6 +215,8 @@ def test_all_parts_may_be_named(service, folder):
         ({"rungs": []}, "invalid_option", "rungs", "cannot read the rungs"),
         ({"rungs": [2.0]}, "invalid_option", "rungs", "cannot read the rungs"),
         ({"run": {"workers": 2}}, "invalid_option", "run", "add run.executor ray"),
+        ({"run": {"workers": 3}}, "invalid_option", "run.workers", "at most 2 trials of a search"),
+        ({"run": {"threads": 4}}, "invalid_option", "run.threads", "at most 3 threads, and not 4"),
         ({"warm_start": "abcdef"}, "invalid_option", "warm_start", "the store is empty"),
         ({"task": {"metric": "spearman"}}, "invalid_option", "task", "spearman"),
         ({"task": {"label": "none"}}, "invalid_data", "data.path", "none"),
@@ -219,6 +228,50 @@ def test_what_cannot_be_searched_is_refused_by_field(service, changes, code, par
     assert (trouble.code, trouble.param) == (code, param)
     assert words in trouble.detail
     assert "--" not in trouble.detail
+
+
+def test_a_service_without_ray_runs_one_trial_at_a_time(service, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    trouble = refused(a_body(run={"executor": "ray"}), service)
+
+    assert trouble.param == "run.executor"
+    assert "ask whoever runs it to install autopeft[ray]" in trouble.detail
+
+
+@pytest.fixture
+def hub(folder, tmp_path, monkeypatch):
+    """A model as a download leaves it: links into a folder beside that of the versions."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--owner--tiny"
+    version = kept / "snapshots" / ("a" * 40)
+    version.mkdir(parents=True)
+    shutil.copytree(folder / "models" / "tiny", kept / "blobs")
+    for file in (kept / "blobs").iterdir():
+        (version / file.name).symlink_to(file)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("a" * 40)
+    return kept
+
+
+def test_what_a_hub_id_brings_is_looked_at_before_it_is_used(service, hub):
+    """It may be as bad as any folder; a link out of the download is not followed either."""
+    opened = service.model_copy(update={"hub": True})
+    study = submitted(a_body(model="owner/tiny"), opened)
+    config = hub / "blobs" / "config.json"
+    own = config.read_text("utf-8")
+    config.write_text(json.dumps(json.loads(own) | {"auto_map": {"AutoModel": "x.Y"}}))
+    code = refused(a_body(model="owner/tiny"), opened)
+    config.write_text(own)
+    shutil.move(config, hub.parent / "config.json")
+    config.symlink_to(hub.parent / "config.json")
+    link = refused(a_body(model="owner/tiny"), opened)
+
+    assert (study.where.model, study.backbone.name) == ("owner/tiny", "owner/tiny")
+    assert (code.code, code.param) == ("invalid_model", "model")
+    assert "names code of its own (auto_map)" in code.detail
+    assert "is a link that leads out" in link.detail
 
 
 def test_a_space_of_ones_own_is_read_as_from_a_file(service):

@@ -2,7 +2,10 @@
 
 import pytest
 
+from tests.storage.conftest import postgres, server
 from tests.worker.premises import Premises
+
+__all__ = ["postgres", "premises", "server"]
 
 
 @pytest.fixture

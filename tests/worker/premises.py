@@ -23,9 +23,9 @@ TRIALS, FINALS = 4, 1
 class Premises:
     """All that a worker needs, below one folder. ``owner`` is whose what is submitted is."""
 
-    def __init__(self, folder: Path, *, rows: int = 60) -> None:
+    def __init__(self, folder: Path, *, rows: int = 60, url: str | None = None) -> None:
         self.folder = folder
-        self.url = f"sqlite:///{folder / 'store.db'}"
+        self.url = url or f"sqlite:///{folder / 'store.db'}"
         self.service = SqlService(self.url)
         self.store = SqlStore(self.url)
         self.settings = ServiceSettings(
@@ -33,6 +33,7 @@ class Premises:
             models=(str(folder / "models"),),
             data=(str(folder / "data"),),
             idle=0.0,
+            workers=2,
         )
         (folder / "models").mkdir(parents=True)
         (folder / "data").mkdir()

@@ -1,13 +1,15 @@
 """What is found out before a job runs, and what an estimate and a training come to."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from autopeft.service.dataset import DatasetState
-from autopeft.service.job import JobState, Kind, Lane, cancelled
+from autopeft.service.event import Happening
+from autopeft.service.job import MOST_FALSE_STARTS, JobState, Kind, Lane, cancelled
 from tests.models import opinions, write_rows
-from tests.worker.premises import FINALS, TRIALS
+from tests.worker.premises import FINALS, TRIALS, in_thread
 
 
 def read(premises, dataset, **changes):
@@ -100,10 +102,93 @@ def test_a_data_set_that_ends_its_readers_does_not_stay_open(premises):
             seen.append(datasets.change(dataset_id, change).state)
 
     premises.service._datasets = Looking()
-    _, ready = read(premises, dataset, attempts=2)
+    _, ready = read(premises, dataset, false_starts=MOST_FALSE_STARTS - 1)
 
     assert seen == [DatasetState.INVALID, DatasetState.READY]
     assert (ready.state, ready.trouble) == (DatasetState.READY, None)
+
+
+def test_a_data_set_whose_reading_fails_inside_of_the_service_is_of_no_use(premises, monkeypatch):
+    """Or whoever waits for it would wait for ever."""
+    dataset = premises.upload("reviews.csv", csv_of(premises))
+    monkeypatch.setattr("autopeft.wiring.uploaded.found_in", lambda _: 1 / 0)
+
+    job, invalid = read(premises, dataset)
+
+    assert (job.state, job.trouble.code) == (JobState.FAILED, "internal")
+    assert (invalid.state, invalid.trouble) == (DatasetState.INVALID, job.trouble)
+
+
+def test_a_data_set_that_is_gone_when_its_reading_fails_is_no_trouble(premises, monkeypatch):
+    dataset = premises.upload("reviews.csv", csv_of(premises))
+
+    def gone(_):
+        premises.service.jobs.change(job.id, lambda j: replace(j, request={"dataset": "gone"}))
+        raise ZeroDivisionError
+
+    job = premises.add(Kind.DATASET, {"dataset": dataset.id})
+    monkeypatch.setattr("autopeft.wiring.uploaded.found_in", gone)
+    premises.worker(Lane.CHECKS, beat_every=0.0).run()
+
+    assert premises.job(job).trouble.code == "internal"
+
+
+def check_of(premises, dataset, **changes):
+    """Add the job that reads a data set, as an upload does."""
+    name = f"check_{dataset.id.partition('_')[2]}"
+    job = premises.add(Kind.DATASET, {"dataset": dataset.id}, id=name, **changes)
+    return premises.job(job)
+
+
+@pytest.mark.parametrize("submit", ["search", "estimate"])
+def test_what_names_a_data_set_waits_until_it_has_been_read(premises, submit):
+    """Whatever its priority: it lets the reading go first, and no worker counts as lost."""
+    dataset = premises.upload("reviews.csv", csv_of(premises))
+    reading = check_of(premises, dataset)
+    job = getattr(premises, submit)(data={"dataset": dataset.id})
+    premises.service.jobs.change(job.id, lambda j: replace(j, priority=7))
+
+    premises.work(Lane.CHECKS)
+
+    done = premises.job(job)
+    assert done.trouble is None
+    assert (done.attempts, done.false_starts) == (0, 0)
+    assert premises.job(reading).state is JobState.SUCCEEDED
+    assert (bool(done.study) if submit == "search" else done.result["seconds"] > 0) is True
+
+
+def test_what_names_a_data_set_that_another_worker_reads_waits_for_it(premises):
+    dataset = premises.upload("reviews.csv", csv_of(premises))
+    check_of(premises, dataset)
+    claim = premises.service.jobs.claim(Lane.CHECKS, "another")
+    search = premises.search(data={"dataset": dataset.id})
+    waiting = in_thread(premises.worker(Lane.CHECKS))
+    while premises.service.jobs.waiting(Lane.CHECKS):  # until it has been taken
+        pass
+    premises.worker(Lane.CHECKS).do(claim)
+    waiting.join(60)
+
+    assert premises.job(search).state is JobState.QUEUED
+
+
+def test_a_data_set_that_nobody_reads_is_not_waited_for(premises):
+    dataset = premises.upload("reviews.csv", csv_of(premises))
+    check_of(premises, dataset, state=JobState.PAUSED)
+    search = premises.search(data={"dataset": dataset.id})
+
+    premises.work(Lane.CHECKS)
+
+    assert "is still being read: wait until it is ready" in premises.job(search).trouble.detail
+
+
+def test_a_search_that_is_validated_has_got_on(premises):
+    """Workers that were lost before do not count against its trials."""
+    job = premises.search(owner="ada")
+    premises.service.jobs.change(job.id, lambda j: replace(j, false_starts=3))
+
+    premises.work(Lane.CHECKS)
+
+    assert (premises.job(job).state, premises.job(job).false_starts) == (JobState.QUEUED, 0)
 
 
 def test_an_estimate_is_a_document(premises):
@@ -164,6 +249,32 @@ def test_a_plan_of_somebody_else_is_not_trained(premises, searched):
 
     assert premises.job(job).trouble.code == "invalid_option"
     assert "has no plan yet: wait until it has succeeded" in premises.job(job).trouble.detail
+
+
+def test_a_training_that_loses_its_worker_gets_on_only_where_it_never_was(premises, searched):
+    """One that ends every worker at nine tenths is not tried for ever."""
+    job = premises.add(Kind.TRAINING, {"search": searched.id, "threads": 1}, attempts=2)
+    told = {"phase": "training", "share": 1.0}
+    known = Happening(kind="progress", message="", data=told)
+    premises.service.jobs.change(job.id, lambda j: j, known)
+
+    premises.work(Lane.RUNS)
+    before = premises.job(job).attempts
+    again = premises.add(Kind.TRAINING, {"search": searched.id, "threads": 1}, attempts=2)
+    premises.work(Lane.RUNS)
+
+    assert (before, premises.job(again).attempts) == (2, 0)
+
+
+def test_a_training_with_more_threads_than_allowed_is_refused(premises, searched):
+    premises.settings = premises.settings.model_copy(update={"threads": 1})
+    job = premises.add(Kind.TRAINING, {"search": searched.id, "threads": 2})
+
+    premises.work(Lane.RUNS)
+
+    trouble = premises.job(job).trouble
+    assert (trouble.code, trouble.param) == ("invalid_option", "threads")
+    assert trouble.detail == "this service gives at most 1 threads, and not 2: ask for fewer"
 
 
 def test_a_training_that_is_stopped_begins_again(premises, searched):

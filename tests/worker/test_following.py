@@ -1,10 +1,12 @@
 """What is told of trials, and what is estimated from them."""
 
 import math
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from autopeft.service.event import Event
+from autopeft.service.event import Event, Happening
 from autopeft.study import Limits
 from autopeft.trial import Fidelity, Purpose, Trial
 from autopeft.worker.following import Following
@@ -69,6 +71,38 @@ def test_a_limit_of_time_bounds_what_is_to_come(work, clock):
         follower.saw(a_trial(number, 0.5))
 
     assert work.progress.remaining == 5.0
+
+
+def test_a_limit_of_time_counts_from_when_it_was_set(work, clock):
+    """As after an outage: what was spent before is no longer in it."""
+    clock.now += 100
+    follower = following(work, seconds=25.0)
+    follower.saw(begun(0))
+    for number in (0, 1):
+        clock.now += 10
+        follower.saw(a_trial(number, 0.5))
+
+    assert work.progress.remaining == 5.0
+
+
+def test_only_what_never_was_before_gets_a_job_on(work, claim):
+    """The begin of a trial does not, nor its failure: it may be what ends every worker."""
+    kept = Happening(kind="progress", message="", data={"phase": "supernet", "share": 0.5})
+    follower = following(work)
+    follower.known((), (Event(job="j", number=1, at=datetime.now(UTC), happening=kept),))
+
+    def attempts(act):
+        claim.job = replace(claim.job, attempts=2)
+        act()
+        work.end(lambda job: job)
+        found, work._advanced = claim.job.attempts, False
+        return found
+
+    assert attempts(lambda: follower.preparing("supernet", 0.5)) == 2
+    assert attempts(lambda: follower.preparing("supernet", 0.6)) == 0
+    assert attempts(lambda: follower.saw(begun(0))) == 2
+    assert attempts(lambda: follower.saw(begun(0).failed("lost"))) == 2
+    assert attempts(lambda: follower.saw(a_trial(1, 0.5))) == 0
 
 
 def test_a_run_that_goes_on_goes_by_its_own_pace(work):

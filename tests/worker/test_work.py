@@ -10,11 +10,11 @@ from autopeft.service.event import Happening
 from autopeft.service.job import Job, JobState, Kind
 from autopeft.worker.heartbeat import Heartbeat
 from autopeft.worker.stops import LostError
-from autopeft.worker.work import Work
+from autopeft.worker.work import READING, Work
 
 JOB = Job(
     id="search_1", kind=Kind.SEARCH, owner="local", request={}, created=datetime.now(UTC),
-    state=JobState.RUNNING, attempts=2,
+    state=JobState.RUNNING, attempts=2, false_starts=1,
 )  # fmt: skip
 SAID = Happening(kind="message", message="said")
 
@@ -124,7 +124,25 @@ def test_what_gets_on_is_cleared_of_the_workers_it_has_lost(work, claim, clock):
     work.tell(SAID, advanced=True)
     work.look()
 
-    assert (before, claim.job.attempts) == (2, 0)
+    assert (before, claim.job.attempts, claim.job.false_starts) == (2, 0, 0)
+
+
+def test_what_got_on_last_is_written_with_the_end(work, claim):
+    """Also where it is an orderly one, right after it."""
+    work.tell(SAID, advanced=True)
+    work.release()
+
+    assert (claim.job.attempts, claim.job.false_starts) == (0, 0)
+
+
+def test_work_has_begun_when_all_is_read(work, claim):
+    work.now_at(READING)
+    work.look()
+    before = claim.job.begun
+    work.now_at("trials")
+    work.look()
+
+    assert (before, claim.job.begun) == (False, True)
 
 
 def test_a_job_that_is_lost_is_written_no_more(work, claim):

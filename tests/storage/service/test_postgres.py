@@ -74,7 +74,7 @@ def test_the_clock_of_a_worker_may_jump(postgres, jump):
     assert claim.beat().state == "running"
     with psycopg.connect(postgres) as connection:
         connection.execute("UPDATE claims SET heartbeat = heartbeat - interval '61 seconds'")
-    assert claimed(service).job.attempts == 1
+    assert claimed(service).job.false_starts == 1
     service.close()
 
 
