@@ -19,7 +19,7 @@ def writable_folder(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder) as probe:
+        with tempfile.NamedTemporaryFile(dir=folder, buffering=0) as probe:
             probe.write(b"?")
             probe.flush()
     except OSError as error:

@@ -135,6 +135,4 @@ def _loaded(file: Path, readers: tuple[Any, ...], **options: Any) -> Any:
 
 def _need() -> None:
     if not available():
-        raise PlanError(
-            "signatures need the package cryptography: pip install 'autopeft[signing]'"
-        )
+        raise PlanError("signatures need the package cryptography: pip install 'autopeft[signing]'")

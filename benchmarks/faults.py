@@ -7,9 +7,11 @@
 An `autopeft serve` is started anew as soon as it has died, as systemd does. Small searches (a tiny
 BERT, 200 texts) are submitted over HTTP all the while, each with its Idempotency-Key until it was
 accepted. Every few seconds one process is killed: the API, the supervisor, or the process of one of
-the lanes. After the last kill the jobs have time to end. Then each of them must have succeeded,
-each of its trials must be there once, and its trials, its finals and its plan must be equal to
-those of the same request that nobody has interrupted, in a store of its own.
+the lanes. One to four kills follow each other, whatever the service is at, and then it has the time
+to measure a trial: what is killed for ever while it imports torch gets nowhere. After the last kill
+the jobs have time to end. Then each of them must have succeeded, each of its trials must be there
+once, and its trials, its finals and its plan must be equal to those of the same request that nobody
+has interrupted, in a store of its own.
 """
 
 import argparse
@@ -25,7 +27,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,8 @@ WEIGHTS = {"api": 2, "supervisor": 2, "checks": 1, "runs": 5}
 """How often which process is the one that is killed, where it lives."""
 _MARK = "AUTOPEFT_SOAK"
 _AGAIN = 0.3
+_BURST = 4
+_CALM = 60.0
 
 
 @dataclass
@@ -182,8 +186,13 @@ def _through(address: str, store: str, how: Soak, outcome: Outcome) -> dict[str,
 
     submitting = threading.Thread(target=submit, daemon=True)
     submitting.start()
+    left = 0
     while sum(outcome.killed.values()) < how.kills and time.monotonic() < end:
+        if left == 0:
+            left = rng.randint(1, _BURST)
+            _calm(store, min(end, time.monotonic() + _CALM))
         time.sleep(rng.uniform(0.1, 2 * how.every - 0.1))
+        left -= 1
         processes = living(token)
         kinds = sorted(processes)
         if not kinds:
@@ -200,6 +209,19 @@ def _through(address: str, store: str, how: Soak, outcome: Outcome) -> dict[str,
     over.set()
     submitting.join(60)
     return accepted
+
+
+def _calm(store: str, end: float) -> None:
+    """Wait until one more trial has been measured."""
+    with closing(SqlStore(store)) as kept:
+
+        def measured() -> int:
+            studies = kept.studies()
+            return sum(trial.ended for study in studies for trial in kept.trials(study.id))
+
+        before = measured()
+        while measured() == before and time.monotonic() < end:
+            time.sleep(_AGAIN)
 
 
 def _accepted(address: str, body: dict[str, Any], outcome: Outcome) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from autopeft.backbone import Backbone
 from autopeft.errors import BudgetError, SpaceError
 from autopeft.search_spaces.catalog import slots_of
-from autopeft.search_spaces.checking import partners
+from autopeft.search_spaces.checking import clashes, partners
 from autopeft.search_spaces.configuration import Configuration, Slot
 
 _HALVINGS = 50
@@ -77,12 +77,21 @@ def _stretched(
     table = [[0] * len(new) for _ in range(blocks)]
     for column, slot in enumerate(new):
         before = column_of[slot.name]
-        first, last = slots[before].blocks
-        rows = range(*slot.blocks)
-        for place, row in enumerate(rows):
-            depth = (2 * place + 1) * (last - first) // (2 * len(rows))  # of the block's middle
-            table[row][column] = configuration.sizes[first + depth][before]
+        old_rows, rows = range(*slots[before].blocks), range(*slot.blocks)
+        for old, row in _depths(old_rows, rows):
+            table[row][column] = max(table[row][column], configuration.sizes[old][before])
+    for row in table:
+        _settle(row, new)
     return table
+
+
+def _depths(old: range, new: range) -> Iterator[tuple[int, int]]:
+    """Pair blocks by the depth of their middles, so that each one has a partner."""
+    if len(new) < len(old):
+        yield from ((one, other) for other, one in _depths(new, old))
+        return
+    for place, row in enumerate(new):
+        yield old[(2 * place + 1) * len(old) // (2 * len(new))], row
 
 
 def _grown(table: Table, slots: Sequence[Slot], aim: int) -> Table:
@@ -119,7 +128,7 @@ def _thinned(table: Table, sizes: Table, slots: Sequence[Slot], ceiling: int) ->
         if _cost(table, slots) <= ceiling:
             break
         table[row][column] = 0
-        _leave_out_dependants(table[row], slots)
+        _settle(table[row], slots)
     if not any(map(any, table)):
         least = min(
             (slot.parameters(1) + slot.once, slot.name)
@@ -145,7 +154,11 @@ def _least_first(sizes: Table) -> Iterator[tuple[int, int]]:
         yield -row, column
 
 
-def _leave_out_dependants(row: list[int], slots: Sequence[Slot]) -> None:
+def _settle(row: list[int], slots: Sequence[Slot]) -> None:
+    """Leave out what clashes with something in the same block, and what is nothing alone."""
+    for earlier, later in clashes(tuple(slots)):
+        if row[earlier]:
+            row[later] = 0
     for column, needed in partners(tuple(slots)):
         if row[column] and not any(row[partner] for partner in needed):
             row[column] = 0

@@ -264,7 +264,9 @@ def test_evidence_and_where_it_was_transferred_from_belong_to_the_digest():
 def test_the_digest_leaves_the_signature_out_and_a_wrong_signature_is_refused():
     assert FULL.digest == replace(FULL, signature=None).digest
 
-    with pytest.raises(PlanError, match=r"the plan's signature \(key dddddddddddd\) is not that of"):
+    with pytest.raises(
+        PlanError, match=r"the plan's signature \(key dddddddddddd\) is not that of"
+    ):
         Plan.from_json(FULL.to_json())
 
 

@@ -84,5 +84,7 @@ def test_without_its_package_nothing_is_signed(tmp_path, monkeypatch):
     private, _ = written(tmp_path, "mine")
     monkeypatch.setattr("autopeft.signing.find_spec", lambda _: None)
 
-    with pytest.raises(PlanError, match=r"need the package cryptography: pip install 'autopeft\[si"):
+    with pytest.raises(
+        PlanError, match=r"need the package cryptography: pip install 'autopeft\[si"
+    ):
         signed(DIGEST, private)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from autopeft.production.opening import Opened
     from autopeft.study import Study
 
-Form = Literal["plan", "peft", "merged", "script", "card"]
+Form = Literal["plan", "peft", "merged", "script", "card", "optuna"]
 _WEIGHTS = "adapter.safetensors"
 
 
@@ -60,7 +60,7 @@ def export(
 
     plan: the plan (of a study, with its report). peft: adapter_config.json and
     adapter_model.safetensors. merged: a plain directory of transformers. script: a training
-    script. card: a model card.
+    script. card: a model card. optuna: all trials of a study, for optuna-dashboard.
     """
     if (convert or rank) and form != "peft":
         raise OptionError("--convert and --rank go with --format peft")
@@ -68,6 +68,9 @@ def export(
         raise OptionError("--rank goes with --convert lora: an exact adapter keeps its ranks")
     if (licence or data_licence) and form != "card":
         raise OptionError("--licence and --data-licence go with --format card")
+    if form == "optuna":
+        _optuna(what, out, store, as_json)
+        return
     file = _plan_file(what)
     if file is None and form == "plan":
         _study(what, out, store, as_json)
@@ -107,6 +110,23 @@ def _study(what: str, out: str | None, store: str | None, as_json: bool) -> None
         show_json({"study": found.id, "plan": str(plan_file), "report": str(report_file)})
     else:
         say(f"plan    {plan_file}\nreport  {report_file}")
+
+
+def _optuna(what: str, out: str | None, store: str | None, as_json: bool) -> None:
+    from autopeft.strategies.optuna_file import write_optuna
+
+    if _plan_file(what):
+        raise OptionError("--format optuna is for the trials of a study: name a study, no plan")
+    opened, found = _found(what, store)
+    answer = opened.answer(found.id)
+    with results_folder(opt.folder_of(out, found.id)) as folder:
+        file = write_optuna(
+            found, opened.trials(found.id), answer[0] if answer else None, folder / "optuna.db"
+        )
+    if as_json:
+        show_json({"format": "optuna", "study": found.id, "out": str(file)})
+    else:
+        say(f"optuna  {file}\nlook at it with: optuna-dashboard sqlite:///{file}")
 
 
 def _found(what: str, store: str | None) -> tuple["Store", "Study"]:

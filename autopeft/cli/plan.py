@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from autopeft.answer import counted
 from autopeft.cli import options as opt
 from autopeft.cli.console import say, show_json, show_table
 from autopeft.errors import PlanError
@@ -52,12 +53,13 @@ def show(plan: PlanArgument, as_json: opt.JsonOption = False) -> None:
 def _standing(plan: Plan) -> Iterator[str]:
     """Say what the plan's numbers rest on, as far as it says so."""
     if made := plan.transferred:
-        yield f"transferred from plan {made.plan[:12]} for {made.backbone}: not verified on this one"
+        yield f"transferred from plan {made.plan[:12]} for {made.backbone}: not verified here"
     if found := plan.evidence:
         machine = found.hardware.accelerator or found.hardware.processor
         yield f"measured   on {machine}, autopeft {found.code[:12]}"
         for held in found.baselines:
-            yield f"against    {held.name}: {held.difference} over {held.seeds} seeds, {held.verdict}"
+            seeds = counted(held.seeds, "seed")
+            yield f"against    {held.name}: {held.difference}, {seeds}, {held.verdict}"
         if found.ranking:
             yield f"tau        {found.ranking.tau} over {found.ranking.pairs} configurations"
     if plan.signature:

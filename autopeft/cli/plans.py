@@ -1,6 +1,6 @@
 """The commands that train a plan, and print its schema."""
 
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +31,27 @@ if TYPE_CHECKING:
 _TELL_EVERY = 0.1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongOptions:
+    """How a long training is gone through; the plan says nothing of it."""
+
+    accumulate: Annotated[
+        int,
+        typer.Option(help="Take every batch in so many pieces; gives the same to rounding.", min=1),
+    ] = 1
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(help="Keep the state every so many steps; the same command goes on.", min=1),
+    ] = None
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(help="End after so many epochs without a better validation score.", min=1),
+    ] = None
+    logs: Annotated[
+        bool, typer.Option("--logs", help="Write logs for TensorBoard beside the weights.")
+    ] = False
+
+
 @unfolded
 def train(
     plan: Annotated[Path | None, typer.Argument(metavar="[PLAN]", help="A plan.json.")] = None,
@@ -40,6 +61,7 @@ def train(
     source: SourceOptions,
     task: TaskOptions,
     recipe: RecipeOptions,
+    long: LongOptions,
     seed: opt.SeedOption = None,
     threads: opt.ThreadsOption = None,
     out: opt.OutOption = None,
@@ -49,7 +71,12 @@ def train(
 
     Model and data are the plan's own unless others are named. With --configuration there is no
     plan yet: model and data are named, and what is written to the plan goes along.
+
+    Several processes train it together with `accelerate launch --multi_gpu --num_processes 2 -m
+    autopeft train ...`, or torchrun; each takes its part of every batch.
     """
+    from autopeft.training.team import is_first
+
     if (plan is None) == (configuration is None):
         raise OptionError("name either a plan.json or a --configuration, and not both")
     if plan:
@@ -69,10 +96,17 @@ def train(
     where = Where(model=source.model or read.where.model, data=files)
     with results_folder(Path(out) if out else usual) as folder:
         try:
-            outcome = _followed(read, where, folder, read.seed if seed is None else seed, threads)
+            first_seed = read.seed if seed is None else seed
+            outcome = _followed(read, where, folder, first_seed, threads, long)
         except KeyboardInterrupt:
-            note("interrupted: nothing of this training is kept")
+            note(
+                "interrupted: the same command goes on from the last checkpoint"
+                if long.checkpoint_every
+                else "interrupted: nothing of this training is kept"
+            )
             raise typer.Exit(INTERRUPTED) from None
+        if not is_first():
+            return
         write_json(folder / "plan.json", read.to_json())
         file = write_json(folder / "outcome.json", to_json(outcome))
     if as_json:
@@ -117,24 +151,36 @@ def _tell(outcome: "Outcome") -> None:
         f"{name} on test       {tested} (95% interval {test.low:.4f} to "
         f"{test.high:.4f}, {outcome.test_examples:,} examples)"
     )
+    processes = f", in {outcome.processes} processes" if outcome.processes > 1 else ""
+    say(f"operators  {', '.join(outcome.operators) or 'those of torch'}{processes}")
 
 
-def _followed(plan: Plan, where: Where, folder: Path, seed: int, threads: int | None) -> "Outcome":
+def _followed(
+    plan: Plan, where: Where, folder: Path, seed: int, threads: int | None, long: LongOptions
+) -> "Outcome":
     """Train a plan with a bar on a terminal, and a line for every tenth elsewhere."""
     from rich.console import Console
     from rich.progress import Progress
 
+    from autopeft.training.course import How
     from autopeft.training.production import Outcome
     from autopeft.training.production import train as train_plan
+    from autopeft.training.team import is_first
 
-    console = Console(stderr=True)
+    how = How(
+        accumulate=long.accumulate,
+        checkpoint_every=long.checkpoint_every,
+        patience=long.early_stopping,
+        logs=long.logs,
+    )
+    console = Console(stderr=True, quiet=not is_first())
     with Progress(console=console, disable=not console.is_terminal) as bars:
         task, told = bars.add_task("training", total=1.0), 0.0
-        for event in train_plan(plan, where, folder, seed=seed, threads=threads):
+        for event in train_plan(plan, where, folder, seed=seed, threads=threads, how=how):
             if isinstance(event, Outcome):
                 return event
             bars.update(task, completed=event)
-            if not console.is_terminal and event >= told + _TELL_EVERY:
+            if is_first() and not console.is_terminal and event >= told + _TELL_EVERY:
                 told = event
                 note(f"training {event:.0%}")
     raise RuntimeError("training ended without an outcome")

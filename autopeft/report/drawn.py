@@ -170,11 +170,11 @@ def trust_drawn(study: Study, trials: Sequence[Trial], ranking: Ranking) -> tupl
     return (
         Scatter(
             name="trust",
-            title=f"Inherited against measured {metric}",
+            title=f"Inherited score against measured {metric}",
             text=f"{len(points)} trials measured at {percent(ranking.share)} of a training, "
             f"{probes} of them probes, which are marked. Kendall's tau of the probes is "
             f"{ranking.tau}. The table of trials has the numbers.",
-            x=Axis(label=f"inherited {metric}", write=brief),
+            x=Axis(label="inherited score", write=brief),
             y=Axis(label=f"measured {metric}", write=brief),
             points=tuple(points),
         ),

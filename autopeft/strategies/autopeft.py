@@ -5,8 +5,9 @@
 3. Probes: a few of them, from the best to the worst, are really trained, for as long as the lowest
    rung. The rank correlation of both scores says how far the inherited ones can be trusted.
 4. Bayesian optimisation: a Gaussian process over configurations, learning rates and the share of
-   the training, in whose prior the inherited score stands (see `surrogate`). Where the correlation
-   is too unsure, inherited scores are left out and the archive is put aside: real trainings decide.
+   the training, which learns from inherited scores too, as far as they agree with trainings (see
+   `surrogate`). Where the correlation is too unsure, inherited scores are left out and the archive
+   is put aside: real trainings decide.
 
 Which trials stop early and which go on is decided by `autopeft.halving`, for any strategy.
 """
@@ -28,15 +29,16 @@ from autopeft.strategies.breeding.operators import genome_of, mutated
 from autopeft.strategies.evolution import Plan, evolve
 from autopeft.strategies.memory import Memory, best_and_latest, has_score
 from autopeft.strategies.modelling.describing import Describer
-from autopeft.strategies.modelling.surrogate import Surrogate
+from autopeft.strategies.modelling.surrogate import Surrogate, Values
 from autopeft.strategies.recipes import default_recipe, rounded, with_rates
 from autopeft.study import Study
 from autopeft.trial import Proposal, Purpose, Trial
 
-ASKED = 4
+ASKED = 1
 """How many inherited scores are looked up for a proposal, at most."""
 _STARTUP = 4
 _MOST = 150
+_MOST_INHERITED = 100
 _PARENTS = 8
 _KEPT = 48
 _CHILDREN = 96
@@ -153,20 +155,30 @@ class AutopeftStrategy:
         candidates = self._candidates(measured, rng) if len(measured) >= _STARTUP else []
         if not candidates:
             return None
-        guided, known = self.guided, [trial.proposal for trial in measured]
-        describe = Describer(self._study, [*known, *candidates])
-        shares = [trial.latest.share for trial in measured if trial.latest]
-        model = Surrogate(
-            describe.inputs(known, shares, guided=guided), self._points(measured, rng)
-        )
+        known = [trial.proposal for trial in measured]
+        inherited = self._inherited_of(known) if self.guided else {}
+        tables = [proposal.configuration for proposal in (*known, *candidates)]
+        describe = Describer(self._study, [*tables, *inherited])
+        inputs = describe.trained(known, [t.latest.share for t in measured if t.latest])
+        points, inherited_points = self._points(measured, inherited, rng)
+        if inherited:
+            inputs = inputs.and_then(describe.inherited(list(inherited)))
+        whole = describe.trained(candidates, [1.0] * len(candidates))
+        gains = Surrogate(inputs, [*points, *inherited_points]).expected_improvement(whole)
+        chosen = candidates[int(np.argmax(gains))]
+        return self._told(chosen) if self.guided else chosen
 
-        def best(proposals: Sequence[Proposal], count: int) -> list[Proposal]:
-            whole = describe.inputs(proposals, [1.0] * len(proposals), guided=guided)
-            gains = model.expected_improvement(whole)
-            return [proposals[row] for row in np.argsort(-gains, kind="stable")[:count]]
+    def _inherited_of(self, known: Sequence[Proposal]) -> dict[Configuration, float]:
+        """Return inherited scores to learn from: of what was measured, and all over the archive.
 
-        chosen = best(candidates, ASKED)
-        return best(self._told(chosen), 1)[0] if guided else chosen[0]
+        There are none where objectives count that a configuration does not tell beforehand.
+        """
+        if not set(self._study.objectives) <= {"score", "params"}:
+            return {}
+        archive = self._searched()
+        rows = np.linspace(0, len(archive) - 1, min(len(archive), _MOST_INHERITED))
+        scored = {archive[int(row)]: self._inherited[archive[int(row)]] for row in rows}
+        return scored | {p.configuration: p.inherited for p in known if p.inherited is not None}
 
     def _measured(self) -> list[Trial]:
         """Return the trials that the model learns from, by number: the best and the latest."""
@@ -176,15 +188,32 @@ class AutopeftStrategy:
 
         return best_and_latest(self._memory.measured, places, _MOST)
 
-    def _points(self, measured: Sequence[Trial], rng: np.random.Generator) -> list[float]:
-        """Return one number a trial; of several objectives a random Chebyshev sum (ParEGO)."""
+    def _points(
+        self,
+        measured: Sequence[Trial],
+        inherited: Mapping[Configuration, float],
+        rng: np.random.Generator,
+    ) -> tuple[list[float], list[float]]:
+        """Return one number for each trial, and one for each inherited score in units of its own.
+
+        Of several objectives it is a random Chebyshev sum (ParEGO).
+        """
+        objectives, slots = self._study.objectives, self._study.space.slots
         points = np.array([values(self._study, trial) for trial in measured])
-        if points.shape[1] == 1:
-            return [float(value) for value in points[:, 0]]
-        low, high = points.min(0), points.max(0)
-        unit = (points - low) / np.where(high > low, high - low, 1.0)
-        weighed = rng.dirichlet(np.ones(points.shape[1])) * unit
-        return [float(value) for value in weighed.min(1) + 0.05 * weighed.sum(1)]
+        scores = np.array(list(inherited.values()))
+        if len(objectives) == 1:
+            return points[:, 0].tolist(), scores.tolist()
+        weights = rng.dirichlet(np.ones(len(objectives)))
+        told = np.empty((len(scores), len(objectives)))
+        for axis, objective in enumerate(objectives if inherited else ()):
+            exact = [-table.parameters(slots) for table in inherited]
+            told[:, axis] = scores if objective == "score" else exact
+        costs = [axis for axis, objective in enumerate(objectives) if objective == "params"]
+        ends = points.min(0), points.max(0)
+        own = (told.min(0), told.max(0)) if inherited else ends
+        for end, own_end in zip(ends, own, strict=True):
+            own_end[costs] = end[costs]  # parameters are exact: they have one unit
+        return _weighed(points, ends, weights), _weighed(told, own, weights)
 
     def _candidates(self, measured: Sequence[Trial], rng: np.random.Generator) -> list[Proposal]:
         """Gather what could be proposed: of the archive, children of the best, and fresh draws."""
@@ -230,17 +259,12 @@ class AutopeftStrategy:
             inherited=self._inherited.get(table),
         )
 
-    def _told(self, proposals: Sequence[Proposal]) -> list[Proposal]:
-        """Look up the inherited scores of a few proposals that evolution has not met.
-
-        They are not kept: what is proposed must not depend on what was asked before a stop.
-        """
-        tables = dict.fromkeys(p.configuration for p in proposals if p.inherited is None)
-        found = dict(zip(tables, self._inheritance.scores(list(tables)), strict=False))
-        return [
-            replace(p, inherited=_number(found.get(p.configuration))) if p.inherited is None else p
-            for p in proposals
-        ]
+    def _told(self, proposal: Proposal) -> Proposal:
+        """Look up the inherited score of a proposal that evolution has not met."""
+        if proposal.inherited is not None:
+            return proposal
+        score = next(iter(self._inheritance.scores([proposal.configuration])), None)
+        return replace(proposal, inherited=_number(score))
 
     def _drawn(self) -> Proposal | None:
         for attempt in range(_TRIES):
@@ -250,6 +274,13 @@ class AutopeftStrategy:
             if not self._memory.knows(proposal):
                 return proposal
         return None
+
+
+def _weighed(points: Values, ends: tuple[Values, Values], weights: Values) -> list[float]:
+    low, high = ends
+    weighed = weights * (points - low) / np.where(high > low, high - low, 1.0)
+    found: list[float] = (weighed.min(1) + 0.05 * weighed.sum(1)).tolist()
+    return found
 
 
 def _is_probe(proposal: Proposal) -> bool:

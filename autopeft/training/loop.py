@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,11 +13,25 @@ from torch import Tensor, nn
 
 from autopeft.training.batches import Examples, ordered_batches, training_batches
 from autopeft.training.heads.model import TaskModel
+from autopeft.training.team import ALONE, Team
 from autopeft.trial import Recipe
 
 _CLIP = 1.0
 _PREDICTION_BATCH = 64
 _DEPTH = frozenset(("layerdrop", "drop_prob", "drop_path_rate"))
+
+
+class Course(Protocol):
+    """What follows a training, and divides its batches; see `course.LongCourse`."""
+
+    pieces: int
+    team: Team
+
+    def stepped(self, step: int, loss: float) -> None:
+        """Learn what the loss of a step was."""
+
+    def ends(self, step: int) -> bool:
+        """Do what is due after a step, and tell whether it was the last."""
 
 
 class DivergedError(ArithmeticError):
@@ -40,6 +55,7 @@ def fit(
     stepped: Callable[[int, int], None] | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     done: int = 0,
+    course: Course | None = None,
 ) -> Iterator[int]:
     """Train until ``steps`` steps are done, yielding the number of steps done after each.
 
@@ -48,7 +64,8 @@ def fit(
     neither they nor the head have any, there is no step. ``penalty`` is added to every loss, and
     ``stepped`` is told each step and those of the whole recipe, while its gradients are there.
     Training that was stopped after ``done`` steps goes on with the optimizer that it had, and with
-    ``rng`` as it was at the beginning.
+    ``rng`` as it was at the beginning. A ``course`` divides every batch into pieces and among
+    processes, is told the losses, and may end the training.
 
     Raises:
         DivergedError: The loss is infinite or no number.
@@ -63,21 +80,53 @@ def fit(
     for step, rows in enumerate(batches, done + 1):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * schedule(step - 1, whole, recipe.warmup)
-        with autocast(recipe):
-            loss = model.loss(train.batch(rows))
-            if penalty and (added := penalty()) is not None:
-                loss = loss + added
-        if not math.isfinite(loss.item()):
-            raise DivergedError(f"the loss became {loss.item()} at step {step} of {steps}")
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss = _learned(model, train, rows, recipe, penalty, course)
+        if not math.isfinite(loss):
+            raise DivergedError(f"the loss became {loss} at step {step} of {steps}")
+        if course:
+            course.team.sum_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, _CLIP)
         optimizer.step()
         if stepped:
             stepped(step, whole)
         optimizer.zero_grad()
+        if course:
+            course.stepped(step, loss)
         yield step
-        if step == steps:
+        if step == steps or (course and course.ends(step)):
             return
+
+
+def _learned(  # noqa: PLR0917  # what is learned, and how
+    model: TaskModel,
+    train: Examples,
+    rows: NDArray[np.int64],
+    recipe: Recipe,
+    penalty: Callable[[], Tensor | None] | None,
+    course: Course | None,
+) -> float:
+    """Add the gradients of a batch, and return its loss.
+
+    In pieces each one counts by what it is scored on, so that their sum is the mean of the whole.
+    """
+    team = course.team if course else ALONE
+    count = team.size * (course.pieces if course else 1)
+    pieces = [piece for piece in np.array_split(rows, count)[team.rank :: team.size] if len(piece)]
+    whole = model.scored(train.batch(rows)) if count > 1 else 1
+    total = 0.0
+    for number, piece in enumerate(pieces):
+        batch = train.batch(piece)
+        with autocast(recipe):
+            loss = model.loss(batch)
+            if count > 1:
+                loss = loss * (model.scored(batch) / max(1, whole))
+            once = number == 0 and team.rank == 0
+            if once and penalty and (added := penalty()) is not None:
+                loss = loss + added
+        total += loss.item()
+        if math.isfinite(total):
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return team.sum_of(total)
 
 
 def predict(model: TaskModel, part: Examples, recipe: Recipe) -> tuple[NDArray[np.generic], float]:
@@ -140,10 +189,11 @@ def optimizer_of(
 ) -> torch.optim.Optimizer:
     """Build AdamW with a rate for each method, and one for the head."""
     groups = [
-        {"params": list(parameters), "lr": recipe.learning_rates[method]}
+        {"name": method, "params": list(parameters), "lr": recipe.learning_rates[method]}
         for method, parameters in trained.items()
     ]
-    groups.append({"params": list(model.head().values()), "lr": recipe.head_learning_rate})
+    head = list(model.head().values())
+    groups.append({"name": "head", "params": head, "lr": recipe.head_learning_rate})
     for group in groups:
         group["initial_lr"] = group["lr"]
     return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)

@@ -11,18 +11,22 @@ import numpy as np
 from autopeft.answer import Interval
 from autopeft.errors import PlanError
 from autopeft.plan import Plan
+from autopeft.records import digest
 from autopeft.selection import bootstrap
 from autopeft.study import DataFiles, Task, Where
 from autopeft.tasks.metrics import METRICS
 from autopeft.tasks.reading import read_task
 from autopeft.training import checkpoint
+from autopeft.training.course import How, LongCourse
 from autopeft.training.fingerprint import fingerprint
 from autopeft.training.heads.sequence import SequenceModel
 from autopeft.training.loop import DivergedError
 from autopeft.training.memory import is_out_of_memory
 from autopeft.training.model_files import find_model, first_line
+from autopeft.training.operators import operators_in
 from autopeft.training.probe import numbers_of
 from autopeft.training.shape import read_backbone
+from autopeft.training.team import Team, team
 from autopeft.training.towers import tower_of
 from autopeft.training.trainer import Trainer, Tuned
 from autopeft.trial import Fidelity, Measurement
@@ -48,24 +52,28 @@ class Outcome:
     scaffold_parameters: int
     steps: int
     seconds: float
+    operators: tuple[str, ...] = ()
+    processes: int = 1
 
 
 def train(
-    plan: Plan, where: Where, out: Path, *, seed: int, threads: int | None
+    plan: Plan, where: Where, out: Path, *, seed: int, threads: int | None, how: How | None = None
 ) -> Iterator[float | Outcome]:
     """Train a plan, yielding progress in [0, 1] and at last the outcome; weights go to ``out``.
 
+    Several processes that were launched together share every batch, and the first of them writes.
+
     Raises:
         PlanError: The model or the labels are not those of the plan, training it diverges, or
-            memory is short.
+            memory is short; or it cannot be trained in the way that is asked for.
         OutputError: The weights cannot be written.
     """
-    with _in_plain_words():
-        yield from _trained(plan, where, out, seed, threads)
+    with _in_plain_words(), team() as together:
+        yield from _trained(plan, where, out, seed, threads, how or How(), together)
 
 
-def _trained(
-    plan: Plan, where: Where, out: Path, seed: int, threads: int | None
+def _trained(  # noqa: PLR0917  # as above, and with whom
+    plan: Plan, where: Where, out: Path, seed: int, threads: int | None, how: How, together: Team
 ) -> Iterator[float | Outcome]:
     task = task_for(plan, where.data)
     backbone = tower_of(read_backbone(find_model(where.model)), task.kind)
@@ -83,7 +91,8 @@ def _trained(
     known = fingerprint(trainer.module)
     with trainer.tuned(plan.slots, plan.configuration, plan.recipe, seed) as tuned:
         measured: Measurement | None = None
-        for event in trainer.measure(tuned, seed, Fidelity()):
+        course = LongCourse(how, out, digest([plan.digest, seed, task.digest]), together)
+        for event in trainer.measure(tuned, seed, Fidelity(), course=course):
             if isinstance(event, Measurement):
                 measured = event
             else:
@@ -97,7 +106,10 @@ def _trained(
         # last of all, so that whoever interrupts before this keeps nothing by halves
         says = {"backbone": known, "probe": json.dumps(numbers_of(trainer.module))}
         says |= _scale(tuned)
-        checkpoint.save(tuned, out / "adapter.safetensors", plan.digest, says)
+        ran = operators_in(lambda: tuned.model.judge(test.batch([0])))
+        if together.rank == 0:
+            checkpoint.save(tuned, out / "adapter.safetensors", plan.digest, says)
+        course.forget()
     yield Outcome(
         metric=task.metric,
         validation=measured.score,
@@ -111,6 +123,8 @@ def _trained(
         scaffold_parameters=measured.scaffold_parameters,
         steps=measured.steps,
         seconds=measured.seconds,
+        operators=ran,
+        processes=together.size,
     )
 
 

@@ -1,10 +1,10 @@
 """A backbone and encoded data, resident in memory, on which configurations are trained."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from autopeft.training.costs import costs_of
 from autopeft.training.fisher import choose_masks
 from autopeft.training.heads.choice import encode_part, model_for
 from autopeft.training.heads.model import TaskModel
-from autopeft.training.loop import dropout, fit, optimizer_of, predict, steps_of
+from autopeft.training.loop import Course, dropout, fit, optimizer_of, predict, steps_of
 from autopeft.training.model_files import find_model
 from autopeft.training.pausing import Paused
 from autopeft.training.pretrained import check_kind, load_backbone, load_reader
@@ -42,6 +42,18 @@ class Tuned:
     def predict(self, part: Examples) -> tuple[NDArray[np.generic], float]:
         """Return the predictions of a part in its order, and its mean loss."""
         return predict(self.model, part, self.recipe)
+
+
+class LongCourse(Course, Protocol):
+    """What follows the training of a plan from its beginning to its end; see `course`."""
+
+    def begin(
+        self, tuned: Tuned, optimizer: torch.optim.Optimizer, task: Task, parts: Mapping[Any, Any]
+    ) -> int:
+        """Take up what was kept, and return how many steps are done."""
+
+    def settle(self) -> int | None:
+        """Go back to the best step, where training may end early, and return it."""
 
 
 class Trainer:
@@ -130,12 +142,13 @@ class Trainer:
         *,
         paused: Paused | None = None,
         objectives: Sequence[Objective] = (),
+        course: LongCourse | None = None,
     ) -> Iterator[float | Measurement]:
         """Train, yielding progress in [0, 1], then score on the validation part.
 
         Where training has been ``paused`` it goes on from there, and pauses there again unless the
         fidelity is whole; the result is the same as without. Of the ``objectives`` those are
-        measured too that training does not give.
+        measured too that training does not give. A ``course`` goes along with a long training.
 
         Raises:
             DivergedError: The loss or the scores stopped being finite numbers.
@@ -150,15 +163,19 @@ class Trainer:
             kept = paused if injection.resumable else None
             optimizer = optimizer_of(tuned.model, tuned.recipe, injection.by_method())
             done = kept.load(optimizer) if kept else 0
+            if course:
+                done = course.begin(tuned, optimizer, self._task, self.parts)
             for step in fit(
                 tuned.model, train, tuned.recipe, injection.by_method(), steps=steps,
                 rng=np.random.default_rng(seed), penalty=injection.penalty,
-                stepped=injection.stepped, optimizer=optimizer, done=done,
+                stepped=injection.stepped, optimizer=optimizer, done=done, course=course,
             ):  # fmt: skip
                 done = step
                 yield step / steps
             if kept:
                 kept.forget() if fidelity.whole else kept.save(optimizer, done)
+            if course:
+                course.settle()
         predictions, loss = tuned.predict(validation)
         costs = costs_of(tuned.model, injection, train, validation, tuned.recipe, objectives)
         truth = validation.truth.astype(np.float64)

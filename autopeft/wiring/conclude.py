@@ -48,9 +48,7 @@ def conclude(
     return answer, plan
 
 
-def _plan(
-    study: Study, trials: tuple[Trial, ...], answer: Answer, evidence: Evidence
-) -> Plan:
+def _plan(study: Study, trials: tuple[Trial, ...], answer: Answer, evidence: Evidence) -> Plan:
     chosen = next(trial for trial in trials if trial.number == answer.chosen)
     proposal, measured, finalist = chosen.proposal, chosen.measurement, answer.finalist
     if measured is None:

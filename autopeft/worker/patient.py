@@ -25,7 +25,7 @@ class PatientStore:
 
     Only what may be done twice is tried again: the end of a trial, an answer, a sign of life. All
     else raises, which stops a search in an orderly way. ``look`` is asked meanwhile whether there
-    is any use in waiting.
+    is any use in waiting, and ``waited`` is told of the seconds when that is over.
     """
 
     def __init__(
@@ -35,11 +35,13 @@ class PatientStore:
         *,
         patience: float = PATIENCE,
         again: tuple[float, ...] = _AGAIN,
+        waited: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._inner = inner
         self._look = look
         self._patience = patience
         self._again = again
+        self._waited = waited
 
     def add_study(self, study: Study) -> None:
         """Add a study, or only update where its model and data are when it is known."""
@@ -92,18 +94,20 @@ class PatientStore:
             yield _PatientLease(lease, self._patience)
 
     def _patiently(self, act: Callable[[], None]) -> None:
-        end, waits = time.monotonic() + self._patience, iter(self._again)
+        began, waits = time.monotonic(), iter(self._again)
         wait = 0.0
         while True:
             try:
                 act()
             except StoreError as error:
-                if time.monotonic() > end:
+                if time.monotonic() - began > self._patience:
                     raise
                 wait = next(waits, wait)
                 logger.warning("%s; waiting %.1f s", error, wait)
                 rest(wait, self._look)
             else:
+                if wait:
+                    self._waited(time.monotonic() - began)
                 return
 
 

@@ -56,7 +56,7 @@ def search(means: Means, work: Work) -> None:
     body = SearchRequest.model_validate(dict(job.request))
     work.now_at(READING)
     work.look()
-    store = PatientStore(means.store, work.look)
+    store = PatientStore(means.store, work.look, waited=work.away)
     this = _Search(means=means, work=work, body=body, study=_study(means, job, body), store=store)
     if work.outages:
         _put_back(store, this.study)

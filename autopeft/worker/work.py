@@ -99,6 +99,10 @@ class Work:
         """Tell something that whoever waits for the job should know."""
         self.tell(Happening(kind="message", message=message, level="warning"))
 
+    def away(self, seconds: float) -> None:
+        """Tell that the store was away, and is back."""
+        self.warn(f"the store could not be written for {seconds:.0f} s; the work went on")
+
     def now_at(self, phase: str, share: float = 0.0, **others: Any) -> None:
         """Note how far the work is; it has begun with the first phase after reading."""
         if phase != self._progress.phase:
@@ -147,7 +151,7 @@ class Work:
         self._changed = self._advanced = False
         if self._away is not None:
             seconds, self._away = self._clock() - self._away, None
-            self.warn(f"the store could not be written for {seconds:.0f} s; the work went on")
+            self.away(seconds)
 
     def _noted(self) -> Callable[[Job], Job]:
         """Return the change of the job to how far it is by now."""

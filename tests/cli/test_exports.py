@@ -9,6 +9,8 @@ import autopeft
 from autopeft.cli.app import app
 from autopeft.errors import OptionError, PlanError, StoreError
 from autopeft.files import write_json
+from autopeft.wiring.sockets import store_of
+from tests.contracts.store import a_study
 from tests.production.plans import LORA, moved, plan_on, trained
 
 
@@ -126,3 +128,18 @@ def test_options_that_do_not_go_together_are_refused(folder, words, message):
 def test_a_store_that_is_not_there_is_named(tmp_path):
     with pytest.raises(StoreError, match=r"there is no store at .* yet"):
         run("export", "latest", "--format", "card", "--store", f"sqlite:///{tmp_path}/none.db")
+
+
+def test_a_study_is_written_for_optuna(tmp_path):
+    store_of(f"sqlite:///{tmp_path / 'studies.db'}").add_study(a_study())
+    options = ("--format", "optuna", "--store", f"sqlite:///{tmp_path / 'studies.db'}")
+
+    shown = json.loads(run("export", a_study().id, *options, "--out", tmp_path / "o", "--json"))
+
+    assert shown["out"] == str(tmp_path / "o" / "optuna.db")
+    assert (tmp_path / "o" / "optuna.db").is_file()
+
+
+def test_a_plan_has_no_trials_for_optuna(folder):
+    with pytest.raises(OptionError, match=r"--format optuna is for the trials of a study: na"):
+        run("export", folder, "--format", "optuna")

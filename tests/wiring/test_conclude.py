@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from autopeft.errors import StudyError
+from autopeft.plan import Plan
 from autopeft.storage.memory import MemoryStore
 from autopeft.trial import Proposal, Purpose
 from autopeft.wiring.conclude import conclude
@@ -42,6 +43,24 @@ def test_the_answer_has_the_front_and_is_kept_with_its_plan(study, store):
     assert answer.ranking is None
     assert plan.provenance.trial == answer.chosen
     assert store.answer(study.id) == (answer, plan)
+
+
+def test_the_plan_says_what_its_numbers_rest_on(study, store):
+    answer, plan = conclude(study, store)
+    found = plan.evidence
+
+    assert [(s.trial, s.purpose, s.seed) for s in found.scores] == [
+        (0, Purpose.BASELINE, 0), (1, Purpose.SEARCH, 0)
+    ]  # fmt: skip
+    assert all(s.score.low <= s.score.mean == 0.5 <= s.score.high for s in found.scores)
+    assert [(h.trial, h.difference, h.verdict) for h in found.baselines] == [
+        (0, answer.difference, "not compared")
+    ]
+    assert found.hardware.cores >= 1
+    assert found.study_seed == study.seed
+    assert found.backbone_revision is None
+    assert {"peft", "torch", "python"} <= set(plan.provenance.versions)
+    assert Plan.from_json(plan.to_json()) == plan
 
 
 def test_warnings_and_seconds_of_earlier_runs_stay(study, store):

@@ -43,7 +43,7 @@ def test_the_default_strategy_looks_up_scores_for_every_proposal():
 
     more = [trainings_of(study, Limits(trials=trials)) for trials in (10, 11)]
 
-    assert more[1] - more[0] == pytest.approx(1 + 4 / 20)
+    assert more[1] - more[0] == pytest.approx(1 + 1 / 20)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,9 @@ def store():
     return made
 
 
-def patient(store, times, *, look=lambda: None, patience=10.0):
-    return PatientStore(Failing(store, times), look, patience=patience, again=(0.0,))
+def patient(store, times, *, look=lambda: None, patience=10.0, **others):
+    usual = {"again": (0.0,)} | others
+    return PatientStore(Failing(store, times), look, patience=patience, **usual)
 
 
 def a_running(store):
@@ -52,6 +53,19 @@ def test_the_end_of_a_trial_is_written_when_the_store_is_back(store):
     patient(store, 3).finish(STUDY.id, ended)
 
     assert store.trials(STUDY.id)[0].state is State.COMPLETE
+
+
+def test_how_long_it_was_waited_for_is_told(store):
+    """Once, when it is over; nothing where there was nothing to wait for."""
+    told = []
+
+    patient(store, 2, again=(0.001,), waited=told.append).finish(
+        STUDY.id, a_running(store).done(a_measurement())
+    )
+    patient(store, 0, waited=told.append).finish(STUDY.id, a_running(store).done(a_measurement()))
+
+    assert len(told) == 1
+    assert told[0] >= 0.002
 
 
 def test_patience_ends(store):

@@ -1,17 +1,19 @@
 """A model of what a training will score, from the few that were made: a Gaussian process.
 
-It knows four things of a trial: the configuration, its learning rates, the share of the recipe that
-was trained, and the score that shared weights gave the configuration beforehand. In the prior they
-add up to
+It knows three things of a trial: the configuration, its learning rates, and the share of the recipe
+that was trained. Beside trials it learns from the scores that shared weights gave configurations.
+In the prior
 
-    y = g(configuration, rates) + f · (d(configuration, rates) + c) + b · inherited + noise
+    trained    y = g(configuration, rates) + f · (d(configuration, rates) + c) + noise
+    inherited  z = a · g(configuration, usual rates) + e(configuration) + noise of its own
 
-g, d Gaussian processes with a Matern-5/2 kernel, the product of one over configurations and one
+g, d, e Gaussian processes with a Matern-5/2 kernel, the product of one over configurations and one
 over rates; f how far training is from its end, 0 for the whole recipe and 1 at the lowest rung; c
-what a short training lacks in general; b how much inherited scores tell. The seven scales are
-chosen by their marginal likelihood under weak priors (Rasmussen and Williams 2006, 5.4). So
-inherited scores count as much as they have explained, and short trainings as much as they agree
-with long ones (the linear form of Kennedy and O'Hagan 2000).
+what a short training lacks in general; a how far inherited scores go along with real ones. The
+nine scales are chosen by their marginal likelihood under weak priors (Rasmussen and Williams 2006,
+5.4). So both cheap kinds of knowledge count as much as they agree with whole trainings (the
+autoregressive form of Kennedy and O'Hagan 2000), and an inherited score that is off is mended by
+those of its neighbours, which a model that reads it as a feature of its configuration cannot do.
 
 Axes: N what was measured, M what is asked about, S features of configurations, R of rates.
 """
@@ -32,20 +34,24 @@ Values = NDArray[np.float64]
 _GROUPS = 3
 _JITTER = 1e-6
 _OUTLIER = 3.0
-# log of: signal, length over configurations, length over rates, short-training deviation,
-# what it lacks in general, weight of the inherited score, noise; all in units of the scores' spread
-_CENTRE = np.log([0.6, 0.8, 1.0, 0.2, 0.6, 0.4, 0.15])
-_SPREAD = np.array([1.0, 0.7, 0.7, 1.0, 1.0, 1.0, 1.0])
+# log of: signal, length over configurations, length over rates, short-training deviation, what it
+# lacks in general, noise; and of inherited scores: how far they go along, their own deviation and
+# their noise. All in units of the spread of scores of a kind.
+_CENTRE = np.log([0.6, 0.8, 1.0, 0.2, 0.6, 0.15, 0.8, 0.3, 0.4])
+_SPREAD = np.array([1.0, 0.7, 0.7, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What is known of trials: ``shapes_NS``, ``rates_NR``, ``short_N`` and ``inherited_N``."""
+    """What is known of scores, from trials or from shared weights (``inherited_N``).
+
+    Rates are 0 where they are the usual ones, as they are for an inherited score.
+    """
 
     shapes_NS: Values
     rates_NR: Values
     short_N: Values
-    inherited_N: Values
+    inherited_N: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.short_N)
@@ -85,28 +91,35 @@ def shape_of(configuration: Configuration) -> Values:
 
 
 class Surrogate:
-    """The model, fitted to what was measured."""
+    """The model, fitted to what was measured; some of it at least by training."""
 
     def __init__(self, inputs: Inputs, scores: Sequence[float]) -> None:
         self._inputs = inputs
-        scores_N = _without_outliers(np.asarray(scores, dtype=np.float64))
-        self._mean = float(scores_N.mean())
-        self._spread = float(scores_N.std()) or 1.0
-        self._y_N = (scores_N - self._mean) / self._spread
+        given_N, inherited_N = np.asarray(scores, dtype=np.float64), inputs.inherited_N
+        self._y_N = np.empty_like(given_N)
+        self._mean, self._spread = 0.0, 1.0
+        for kind in (inherited_N, ~inherited_N):  # trainings last: their units are those asked for
+            if kind.any():
+                scores_K = _without_outliers(given_N[kind])
+                self._mean, self._spread = float(scores_K.mean()), float(scores_K.std()) or 1.0
+                self._y_N[kind] = (scores_K - self._mean) / self._spread
+        self._apart = _Apart.of(inputs, inputs)
         # beside a busy process, threads that wait for each other make this a hundred times slower
         with threadpool_limits(limits=1, user_api="blas"):
             self._logs = self._fitted()
             self._factor, self._weights_N = self._solved(self._logs)
 
     @property
-    def trust(self) -> float:
-        """The weight of inherited scores, in units of the scores' spread."""
-        return float(np.exp(self._logs[5]))
+    def agreement(self) -> float:
+        """How far inherited scores go along with trainings: the share of their own spread."""
+        signal, _, _, _, _, _, along, own, noise = np.exp(self._logs)
+        return float(along * signal / np.hypot(along * signal, np.hypot(own, noise)))
 
     def predict(self, asked: Inputs) -> tuple[Values, Values]:
         """Return mean and standard deviation of the scores, noise apart, shapes ``(M,)``."""
         with threadpool_limits(limits=1, user_api="blas"):
-            cross_NM = _kernel(self._logs, self._inputs, asked)
+            apart = _Apart.of(self._inputs, asked)
+            cross_NM = _kernel(self._logs, self._inputs, asked, apart)
             mean_M = cross_NM.T @ self._weights_N
             half_NM = solve_triangular(self._factor[0], cross_NM, lower=True)
         variance_M = _diagonal(self._logs, asked) - (half_NM**2).sum(0)
@@ -120,7 +133,8 @@ class Surrogate:
 
         The best is the highest mean among the trials that were measured: single scores are noisy.
         """
-        best = float(self.predict(self._inputs.whole())[0].max())
+        trained = self._inputs.at(np.flatnonzero(~self._inputs.inherited_N))
+        best = float(self.predict(trained.whole())[0].max())
         mean_M, deviation_M = self.predict(asked.whole())
         z_M = (mean_M - best) / deviation_M
         found: Values = deviation_M * (z_M * norm.cdf(z_M) + norm.pdf(z_M))
@@ -145,39 +159,58 @@ class Surrogate:
 
     def _solved(self, logs: Values) -> tuple[tuple[Values, bool], Values]:
         inputs = self._inputs
-        noise_N = np.exp(2 * logs[6]) * (1.0 + inputs.short_N) + _JITTER
-        covariance_NN = _kernel(logs, inputs, inputs) + np.diag(noise_N)
+        own_N = np.exp(2 * logs[5]) * (1.0 + inputs.short_N)
+        noise_N = np.where(inputs.inherited_N, np.exp(2 * logs[8]), own_N) + _JITTER
+        covariance_NN = _kernel(logs, inputs, inputs, self._apart) + np.diag(noise_N)
         factor = cho_factor(covariance_NN, lower=True)
         return (np.tril(factor[0]), True), cho_solve(factor, self._y_N)
 
 
-def _kernel(logs: Values, one: Inputs, other: Inputs) -> Values:
-    signal, shapes, rates, deviation, lack, inherited, _ = np.exp(logs)
-    alike = _matern(one.shapes_NS, other.shapes_NS, shapes) * _matern(
-        one.rates_NR, other.rates_NR, rates
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Apart:
+    """How far rows are apart: in configurations and in rates, per root of the dimensions."""
+
+    shapes_NM: Values
+    rates_NM: Values
+
+    @classmethod
+    def of(cls, one: Inputs, other: Inputs) -> "_Apart":
+        """Measure all pairs of rows."""
+        return cls(
+            shapes_NM=_distances(one.shapes_NS, other.shapes_NS),
+            rates_NM=_distances(one.rates_NR, other.rates_NR),
+        )
+
+
+def _kernel(logs: Values, one: Inputs, other: Inputs, apart: _Apart) -> Values:
+    signal, shapes, rates, deviation, lack, _, along, own, _ = np.exp(logs)
+    shaped = _matern(apart.shapes_NM / shapes)
+    alike = shaped * _matern(apart.rates_NM / rates)
     short = np.outer(one.short_N, other.short_N)
+    told = np.outer(*(np.where(rows.inherited_N, along, 1.0) for rows in (one, other)))
     both = np.outer(one.inherited_N, other.inherited_N)
     found: Values = (
-        (signal**2 + deviation**2 * short) * alike + lack**2 * short + inherited**2 * both
+        (signal**2 * told + deviation**2 * short) * alike + lack**2 * short + own**2 * both * shaped
     )
     return found
 
 
 def _diagonal(logs: Values, asked: Inputs) -> Values:
-    signal, _, _, deviation, lack, inherited, _ = np.exp(logs)
-    short_M = asked.short_N**2
-    found: Values = (
-        signal**2 + (deviation**2 + lack**2) * short_M + inherited**2 * asked.inherited_N**2
-    )
+    """Return the variance of what is asked about: trainings, and nothing inherited."""
+    signal, _, _, deviation, lack, *_ = np.exp(logs)
+    found: Values = signal**2 + (deviation**2 + lack**2) * asked.short_N**2
     return found
 
 
-def _matern(one: Values, other: Values, length: float) -> Values:
-    """Return the Matern-5/2 correlation of all pairs; ``length`` is per root of the dimensions."""
+def _distances(one: Values, other: Values) -> Values:
     squares = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
-    distance = np.sqrt(np.maximum(squares, 0.0)) / (length * max(1.0, one.shape[1] ** 0.5))
-    scaled = 5**0.5 * distance
+    found: Values = np.sqrt(np.maximum(squares, 0.0)) / max(1.0, one.shape[1] ** 0.5)
+    return found
+
+
+def _matern(lengths: Values) -> Values:
+    """Return the Matern-5/2 correlation at distances in units of its length."""
+    scaled = 5**0.5 * lengths
     found: Values = (1 + scaled + scaled**2 / 3) * np.exp(-scaled)
     return found
 

@@ -77,6 +77,10 @@ class ImageModel(nn.Module):
         """Return the mean cross entropy of a batch."""
         return cross_entropy(self(batch.inputs), batch.labels)
 
+    def scored(self, batch: Batch) -> int:
+        """Count the examples of a batch."""
+        return len(batch.rows)
+
     def judge(self, batch: Batch) -> Judged:
         """Return class indices and the loss of a batch."""
         scores_BC = self(batch.inputs)

@@ -183,6 +183,11 @@ class LanguageModel(nn.Module):
         likelihoods_N, _ = self._likelihoods(batch)
         return -likelihoods_N.sum() / max(1, len(likelihoods_N))
 
+    def scored(self, batch: Batch) -> int:
+        """Count the tokens of a batch that are to be foretold."""
+        shared = self.whole.config.is_encoder_decoder
+        return int(((batch.labels if shared else batch.labels[:, 1:]) != IGNORED).sum())
+
     def judge(self, batch: Batch) -> Judged:
         """Return each example's log-likelihood, its tokens, and whether all were the likeliest."""
         likelihoods_N, likeliest_N = self._likelihoods(batch)

@@ -36,6 +36,9 @@ class TaskModel(Protocol):
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean loss of a batch, to learn from."""
 
+    def scored(self, batch: Batch) -> int:
+        """Count what the mean loss of a batch is over: examples, words or tokens."""
+
     def judge(self, batch: Batch) -> Judged:
         """Return predictions and loss of a batch."""
 

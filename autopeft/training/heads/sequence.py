@@ -48,6 +48,10 @@ class SequenceModel(nn.Module):
         """Return the mean loss of a batch: cross entropy, or squared error in standard units."""
         return self.loss_of(self(batch.inputs), batch.labels)
 
+    def scored(self, batch: Batch) -> int:
+        """Count the examples of a batch."""
+        return len(batch.rows)
+
     def judge(self, batch: Batch) -> Judged:
         """Return predictions and loss of a batch."""
         scores_BC = self(batch.inputs)

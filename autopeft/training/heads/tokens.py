@@ -122,6 +122,10 @@ class TokenModel(nn.Module):
         """Return the mean cross entropy of the words in a batch."""
         return _loss(self(batch.inputs), batch.labels)
 
+    def scored(self, batch: Batch) -> int:
+        """Count the words of a batch."""
+        return int((batch.labels != IGNORED).sum())
+
     def judge(self, batch: Batch) -> Judged:
         """Return, for every sentence, right words, right entities and predicted entities."""
         scores_BTC = self(batch.inputs)

@@ -65,6 +65,4 @@ def test_numbers_are_written_short_and_names_with_hyphens():
         '<line x1="1.23" stroke-width="2" class="a"/>'
     )
     assert element("td") == "<td></td>"
-    assert prose("run `a < b`, **now**") == (
-        "run <code>a &lt; b</code>, <strong>now</strong>"
-    )
+    assert prose("run `a < b`, **now**") == ("run <code>a &lt; b</code>, <strong>now</strong>")

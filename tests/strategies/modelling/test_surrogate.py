@@ -7,14 +7,14 @@ from autopeft.search_spaces.configuration import Configuration
 from autopeft.strategies.modelling.surrogate import Inputs, Surrogate, shape_of
 
 
-def inputs(shapes, *, rates=None, short=None, inherited=None) -> Inputs:
+def inputs(shapes, *, rates=None, short=None, inherited=False) -> Inputs:
     shapes = np.asarray(shapes, dtype=float)
     nothing = np.zeros(len(shapes))
     return Inputs(
         shapes_NS=shapes,
         rates_NR=np.zeros((len(shapes), 1)) if rates is None else np.asarray(rates, dtype=float),
         short_N=nothing if short is None else np.asarray(short, dtype=float),
-        inherited_N=nothing if inherited is None else np.asarray(inherited, dtype=float),
+        inherited_N=np.full(len(shapes), inherited),
     )
 
 
@@ -47,18 +47,51 @@ def test_it_is_surest_where_something_was_measured(rng):
     assert near.max() < far.min()
 
 
-def test_inherited_scores_count_as_far_as_they_explain(rng):
-    """The same scores, once with inherited ones that go along and once with noise."""
-    known = rng.random((24, 8))
-    hidden = rng.standard_normal(24)
-    scores = 0.8 + 0.03 * hidden
-    noise = rng.standard_normal(24)
+def with_inherited(known, scores, others, inherited) -> Surrogate:
+    both = inputs(known).and_then(inputs(others, inherited=True))
+    return Surrogate(both, [*scores, *inherited])
 
-    told, untold = (Surrogate(inputs(known, inherited=h), scores) for h in (hidden, noise))
 
-    assert told.trust > 2 * untold.trust
-    mean, _ = told.predict(inputs(rng.random((2, 8)), inherited=[1.5, -1.5]))
-    assert mean[0] - mean[1] > 0.06
+def test_inherited_scores_tell_of_what_was_never_trained(rng):
+    """In other units and with errors, they make up for trainings that were not made."""
+    known, others, asked = rng.random((6, 2)), rng.random((60, 2)), rng.random((40, 2))
+    inherited = 30 * curve(others) - 7 + 0.2 * rng.standard_normal(60)
+    truth = curve(asked)
+
+    told = with_inherited(known, curve(known), others, inherited)
+    untold = Surrogate(inputs(known), curve(known))
+
+    off, off_untold = (
+        np.abs(model.predict(inputs(asked))[0] - truth).mean() for model in (told, untold)
+    )
+    assert off < 0.5 * off_untold
+    assert told.agreement > 0.8
+
+
+def test_inherited_scores_count_as_far_as_they_agree(rng):
+    """Scores that are noise do little harm, for trainings tell that they are."""
+    known, others, asked = rng.random((24, 2)), rng.random((60, 2)), rng.random((40, 2))
+    truth = curve(asked)
+
+    told = with_inherited(known, curve(known), others, rng.standard_normal(60))
+    untold = Surrogate(inputs(known), curve(known))
+
+    off, off_untold = (
+        np.abs(model.predict(inputs(asked))[0] - truth).mean() for model in (told, untold)
+    )
+    assert told.agreement < 0.8
+    assert off < 2 * off_untold + 0.1 * truth.std()
+
+
+def test_the_best_is_one_that_was_trained():
+    """However high an inherited score is, it is no score that has to be beaten."""
+    line = np.linspace(0, 1, 9)[:, None]
+    model = with_inherited(line[:6], line[:6, 0], line, 100 + line[:, 0])
+
+    gains = model.expected_improvement(inputs(line))
+
+    assert int(np.argmax(gains)) == 8
+    assert gains[8] > 0.1
 
 
 def test_short_trainings_teach_about_whole_ones(rng):
