@@ -66,6 +66,14 @@ class Once:
             )
         return _replayed(known.status, known.content)
 
+    @property
+    def name(self) -> str:
+        """What names the thing that is made: the same for every try; empty without a key.
+
+        Should the process die between making it and keeping the answer, the next try finds it.
+        """
+        return digest([self.owner, self.route, self.key])[:12] if self.key else ""
+
     def _made(self, key: str, make: Callable[[], Made]) -> Response:
         try:
             made = make()

@@ -89,7 +89,7 @@ def _queue(counts: Counts) -> Iterator[Metric]:
 
 
 def _trials(counts: Counts) -> Iterator[Metric]:
-    trials = CounterMetricFamily("autopeft_trials", "Trials by state.", labels=("state",))
+    trials = GaugeMetricFamily("autopeft_trials_total", "Trials by state.", labels=("state",))
     for state, number in sorted(counts.trials.items()):
         trials.add_metric([state], number)
     yield trials

@@ -1,6 +1,7 @@
 """Events as they happen, to any number of listeners: one look at the store serves them all."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from autopeft.service.ports import Jobs
 
 EVERY = 0.25
 """Seconds between two looks for new events."""
+ASKS_AGAIN = 2.0
+"""Seconds after which a listener's right to listen is looked at anew."""
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent, so that no proxy closes the stream."""
 RETRY = 2_000
@@ -78,12 +81,14 @@ class Streams:
         *,
         every: float = EVERY,
         heartbeat: float = HEARTBEAT,
+        asks_again: float = ASKS_AGAIN,
     ) -> None:
         self._jobs = jobs
         self._present = present
         self._log = log
         self._every = every
         self._heartbeat = heartbeat
+        self._asks_again = asks_again
         self._channels: dict[str, _Channel] = {}
         self._threads = CapacityLimiter(_THREADS)
         self._closing = False
@@ -120,11 +125,15 @@ class Streams:
         """
         channel = self._channels.setdefault(job.id, _Channel(job))
         channel.listeners += 1
-        told = after
+        told, known = after, time.monotonic()
         try:
             yield format_sse_event(retry=RETRY)
             while not self._closing:
                 changed = channel.changed
+                if time.monotonic() - known >= self._asks_again:
+                    if not await stands():
+                        return
+                    known = time.monotonic()
                 async for number, chunk in self._news(job.id, channel, told):
                     told = number
                     yield chunk

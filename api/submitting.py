@@ -8,7 +8,7 @@ from typing import Any
 
 from autopeft.api.access import Caller
 from autopeft.api.problems import ProblemError
-from autopeft.errors import UnknownError
+from autopeft.errors import JobError, UnknownError
 from autopeft.resources.requests import DataSource
 from autopeft.service.dataset import DatasetState
 from autopeft.service.job import Job, JobState, Kind
@@ -16,6 +16,7 @@ from autopeft.service.key import Scope
 from autopeft.service.ports import Service
 
 _PARTS = ("dataset", "validation_dataset", "test_dataset")
+_LATER = {"Retry-After": "60"}
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
@@ -26,8 +27,11 @@ def new_job(
     *,
     metadata: Mapping[str, str] | None = None,
     priority: int = 0,
+    name: str = "",
 ) -> Job:
     """Make a job of a request (JSON values) that was found to be in order.
+
+    ``name`` is the end of its id, drawn where it is empty.
 
     Raises:
         ProblemError: It would go before everybody else's, which only administrators may want.
@@ -40,7 +44,7 @@ def new_job(
             remedy="Leave the priority out, or give one of 0 or less to let others go first.",
         )
     return Job(
-        id=f"{kind}_{secrets.token_hex(6)}",
+        id=f"{kind}_{name or secrets.token_hex(6)}",
         kind=kind,
         owner=caller.owner,
         key=caller.key,
@@ -53,6 +57,25 @@ def new_job(
     )
 
 
+def add_once(service: Service, job: Job) -> Job:
+    """Add a job, or find it where an earlier try of the same request came so far and no further.
+
+    Raises:
+        ProblemError: The id, which follows from the Idempotency-Key, is that of another request.
+    """
+    try:
+        return service.jobs.add(job)
+    except JobError:
+        known = service.jobs.job(job.id)
+    if (known.owner, known.request) == (job.owner, job.request):
+        return known
+    raise ProblemError(
+        "idempotency_mismatch",
+        f"the Idempotency-Key was sent before, for {known.id}, with another request",
+        param="Idempotency-Key",
+    )
+
+
 def check_room(service: Service, caller: Caller) -> None:
     """See that the caller may have one more job waiting.
 
@@ -62,7 +85,9 @@ def check_room(service: Service, caller: Caller) -> None:
     most = caller.quota.waiting
     if most is not None and service.jobs.queued(caller.owner) >= most:
         raise ProblemError(
-            "quota_exceeded", f"{most} jobs of {caller.owner} wait, and no more are allowed"
+            "quota_exceeded",
+            f"{most} jobs of {caller.owner} wait, and no more are allowed",
+            headers=_LATER,
         )
 
 
@@ -88,6 +113,7 @@ def check_trials(caller: Caller, trials: int | None) -> None:
             "quota_exceeded",
             f"a search of {caller.owner} may have {most:,} trials, and not {trials:,}",
             param="limits.trials",
+            headers=_LATER,
             remedy="Ask for fewer trials, or the operator for a larger quota.",
         )
 

@@ -8,7 +8,13 @@ from autopeft.api.presenting import PLACES, place_of
 from autopeft.api.problems import documented
 from autopeft.api.routes.events import add_events
 from autopeft.api.routes.jobs import add_job_routes
-from autopeft.api.submitting import check_data, check_room, check_trials, new_job
+from autopeft.api.submitting import (
+    add_once,
+    check_data,
+    check_room,
+    check_trials,
+    new_job,
+)
 from autopeft.resources.answers import EstimateResource
 from autopeft.resources.requests import EstimateRequest
 from autopeft.service.job import Kind
@@ -45,8 +51,11 @@ def submit_estimate(
         check_trials(caller, body.limits.trials)
         check_data(service, caller, body.data)
         check_room(service, caller)
-        made = new_job(Kind.ESTIMATE, caller, asked, metadata=body.metadata, priority=body.priority)
-        job = service.jobs.add(made)
+        made = new_job(
+            Kind.ESTIMATE, caller, asked,
+            metadata=body.metadata, priority=body.priority, name=once.name,
+        )  # fmt: skip
+        job = add_once(service, made)
         audit("estimate.submit", job.id)
         return Made(status=202, body=present.estimate(job), location=place_of(job))
 

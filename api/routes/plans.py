@@ -17,7 +17,7 @@ from autopeft.api.idempotency import Made
 from autopeft.api.presenting import place_of
 from autopeft.api.problems import ProblemError, documented
 from autopeft.api.routes.jobs import JobId, found
-from autopeft.api.submitting import check_data, check_room, new_job
+from autopeft.api.submitting import add_once, check_data, check_room, new_job
 from autopeft.ports import Store
 from autopeft.resources.answers import TrainingResource
 from autopeft.resources.requests import TrainRequest
@@ -65,10 +65,11 @@ def train_plan(
         data = asked["data"] or search.request["data"]
         request = {"search": search.id, **asked, "data": data}
         made = new_job(
-            Kind.TRAINING, caller, request, metadata=body.metadata, priority=body.priority
-        )
+            Kind.TRAINING, caller, request,
+            metadata=body.metadata, priority=body.priority, name=once.name,
+        )  # fmt: skip
         # An administrator trains in the name of whose plan it is, who then sees the training.
-        job = service.jobs.add(replace(made, owner=search.owner))
+        job = add_once(service, replace(made, owner=search.owner))
         audit("training.submit", job.id)
         return Made(status=202, body=present.training(job), location=place_of(job))
 

@@ -14,6 +14,7 @@ from autopeft.api.routes.jobs import JobId, add_job_routes, as_json, found, stat
 from autopeft.api.routes.results import add_results
 from autopeft.api.routes.trials import add_trials
 from autopeft.api.submitting import (
+    add_once,
     check_data,
     check_going_on,
     check_room,
@@ -57,9 +58,11 @@ def submit_search(
         check_trials(caller, body.limits.trials)
         check_data(service, caller, body.data)
         check_room(service, caller)
-        job = service.jobs.add(
-            new_job(Kind.SEARCH, caller, asked, metadata=body.metadata, priority=body.priority)
-        )
+        made = new_job(
+            Kind.SEARCH, caller, asked,
+            metadata=body.metadata, priority=body.priority, name=once.name,
+        )  # fmt: skip
+        job = add_once(service, made)
         audit("search.submit", job.id)
         return Made(status=202, body=present.search(job), location=place_of(job))
 

@@ -92,6 +92,7 @@ def serve(
     from autopeft.api.app import create_app
     from autopeft.api.server import Server
 
+    os.umask(0o077)  # stores, data sets and results hold what only their owner may read
     chosen = chosen_of(place, host=host, port=port)
     count = opt.count_of("--workers", workers, 1)
     with ExitStack() as opened:

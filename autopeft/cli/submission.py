@@ -104,6 +104,7 @@ def uploaded(client: "Client", request: "Request") -> DataSource:
         if here.exists():
             named[part + "dataset"] = _ready(client, _sent(client, here)).id
         else:
+            note(f"there is no {file} here: the service will look for it in its own folders")
             named[part + "path"] = file
     return DataSource.model_validate(named)
 

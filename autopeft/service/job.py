@@ -193,7 +193,8 @@ def resumed(job: Job) -> Job:
     if job.state in {JobState.VALIDATING, JobState.QUEUED, JobState.RUNNING}:
         return job
     if job.state is JobState.SUCCEEDED:
-        raise JobError(f"{job.kind} {job.id} has succeeded: extend it to search further")
+        more = ": extend it to search further" if job.kind is Kind.SEARCH else ""
+        raise JobError(f"{job.kind} {job.id} has succeeded and cannot be resumed{more}")
     if job.state.held:
         raise JobError(f"{job.kind} {job.id} is still {job.state}: resume it when it has stopped")
     return _waiting(job)

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ _GRACE = 20.0
 def main(words: Sequence[str] | None = None) -> int:
     """Read the command line, work, and return the exit code."""
     given = _parser().parse_args(words)
+    os.umask(0o077)  # stores, data sets and results hold what only their owner may read
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
     )

@@ -108,3 +108,18 @@ def test_of_many_equal_requests_at_once_one_takes_effect(server):
     assert {answer.status_code for answer in answers} <= {202, 409}
     assert len({a.json()["id"] for a in answers if a.status_code == 202}) == 1
     assert len(ada.get("/v1/searches").json()["data"]) == 1
+
+
+def test_a_process_that_died_after_it_made_a_job_leaves_one_job(server):
+    """What was kept of the answer is lost, as with a kill between the two writes."""
+    ada = server.as_("ada")
+    first = ada.post("/v1/searches", json=SEARCH, headers=keyed("died")).json()
+    server.service.replies.drop("ada", "died")
+
+    again = ada.post("/v1/searches", json=SEARCH, headers=keyed("died"))
+
+    assert (again.status_code, again.json()["id"]) == (202, first["id"])
+    server.service.replies.drop("ada", "died")
+    other = ada.post("/v1/searches", json=SEARCH | {"seed": 9}, headers=keyed("died"))
+    refused = problem(other, 422, "idempotency_mismatch", "Idempotency-Key")
+    assert "was sent before, for search_" in refused["detail"]

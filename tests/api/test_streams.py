@@ -392,3 +392,23 @@ def test_of_many_who_begin_at_once_one_reads_what_was_before(server):
     assert asked == ["events"]
     assert len(set(found)) == 1
     assert found[0].count(b"\nid: ") == server.service.jobs.job(job.id).events
+
+
+def test_a_stream_in_which_much_happens_ends_too_when_its_key_is_revoked(server):
+    job = a_running(server, "cccc00000031")
+    asked = []
+
+    async def once():
+        asked.append(1)
+        return len(asked) < 2
+
+    async def listen():
+        streams = Alone(server, heartbeat=60.0, asks_again=0.0).streams
+        async with streams.watching():
+            chunks = streams.follow(server.service.jobs.job(job.id), 0, once)
+            told = [await anext(chunks)]
+            server.say(job.id, "more")
+            return [*told, *[chunk async for chunk in chunks]]
+
+    assert asyncio.run(asyncio.wait_for(listen(), 20))[0] == b"retry: 2000\n\n"
+    assert len(asked) == 2

@@ -127,7 +127,7 @@ def test_a_search_is_handed_over_and_its_id_is_all_that_is_written(shell, served
     made = shell("submit", *SEARCH, "--data", "opinions.csv")
 
     assert served.service.jobs.job(made.strip()).state is JobState.VALIDATING
-    assert shell.err == ""
+    assert "there is no opinions.csv here: the service will look for it" in shell.err
 
 
 def test_a_file_that_is_here_is_uploaded_once(shell, served, premises):
