@@ -395,7 +395,7 @@ def test_of_many_who_begin_at_once_one_reads_what_was_before(server):
 
 
 def test_a_stream_in_which_much_happens_ends_too_when_its_key_is_revoked(server):
-    job = a_running(server, "cccc00000031")
+    job = a_running(server, "cccc00000041")
     asked = []
 
     async def once():
