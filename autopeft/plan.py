@@ -185,8 +185,8 @@ class Plan:
 
         Raises:
             PlanError: The document breaks the schema, is of a newer version, was edited after its
-                digest was written or after it was signed, or its table does not have the shape or the number of
-                parameters that it states, or needs a method that is not installed.
+                digest was written or after it was signed, or its table does not have the shape or
+                the number of parameters that it states, or needs a method that is not installed.
         """
         from jsonschema import Draft202012Validator
 

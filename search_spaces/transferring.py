@@ -1,8 +1,8 @@
 """A table of sizes for another size of the same family of models, by relative depth and budget.
 
 A cell goes to the blocks at its relative depth: of 12 blocks the third stands for the fifth and
-sixth of 24. Sizes all grow by one factor, until as large a share of the new budget is used as was of
-the old one. Where the budget is a share of the backbone, that is the ratio of the widths: a rank
+sixth of 24. Sizes all grow by one factor, until as large a share of the new budget is used as was
+of the old one. Where the budget is a share of the backbone, that is the ratio of the widths: a rank
 costs parameters in proportion to the width, and a block in proportion to its square.
 """
 
@@ -80,8 +80,8 @@ def _stretched(
         old_rows, rows = range(*slots[before].blocks), range(*slot.blocks)
         for old, row in _depths(old_rows, rows):
             table[row][column] = max(table[row][column], configuration.sizes[old][before])
-    for row in table:
-        _settle(row, new)
+    for sizes in table:
+        _settle(sizes, new)
     return table
 
 

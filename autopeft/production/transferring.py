@@ -16,7 +16,7 @@ def transfer(plan: Plan, to: str, *, budget: str | None = None) -> Plan:
     """Return the plan for another model: a directory, ``package:NAME`` or a hub id.
 
     It is marked as ``transferred``, and promises no score: nothing was measured on that model.
-    The budget stays as it was written, a share of the new model or a count, unless another is given.
+    The budget stays as it was written, a share of the new model or a count, unless one is given.
 
     Raises:
         PlanError: The model is of another family, lacks a place that the plan uses, or nothing of
