@@ -28,7 +28,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -290,18 +290,38 @@ def _check(place: Premises, job_id: str, number: int, plan: Any, outcome: Outcom
     outcome.trials += len(trials)
     if len({trial.number for trial in trials}) != len(trials):
         outcome.wrong.append(f"{job_id} ({number}) has a trial twice")
-    if (trials, kept) != uninterrupted(number):
-        failed = [f"{t.number}: {t.failure}" for t in trials if t.failure]
-        outcome.wrong.append(f"{job_id} ({number}) has another result; failed: {failed}")
-    if not isinstance(plan, dict) or _found(plan) != _found(kept.to_json()):
-        outcome.wrong.append(f"{job_id} ({number}) gives another plan than its own")
+    for place_of, *both in differences((trials, kept), uninterrupted(number)):
+        outcome.wrong.append(f"{job_id} ({number}) differs in {place_of}: {both}")
+    if not isinstance(plan, dict):
+        outcome.wrong.append(f"{job_id} ({number}) answers {plan} when asked for its plan")
+        return
+    for place_of, *both in differences(_found(plan), _found(kept.to_json())):
+        outcome.wrong.append(f"{job_id} ({number}) gives another {place_of} in its plan: {both}")
 
 
 def _found(plan: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of a plan where and when it was made."""
-    return {
-        name: part for name, part in plan.items() if name not in {"where", "provenance", "digest"}
-    }
+    """Leave out of a plan where and when it was made, and from which commit."""
+    evidence = {name: part for name, part in (plan.get("evidence") or {}).items() if name != "code"}
+    left_out = {"where", "provenance", "digest", "evidence"}
+    return {name: part for name, part in plan.items() if name not in left_out} | evidence
+
+
+def differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield where two values differ, and how."""
+    if found == wanted:
+        return
+    if is_dataclass(found):
+        for each in fields(found):
+            both = getattr(found, each.name), getattr(wanted, each.name)
+            yield from differences(*both, f"{path}.{each.name}")
+    elif isinstance(found, (list, tuple)) and len(found) == len(wanted):
+        for number, both in enumerate(zip(found, wanted, strict=True)):
+            yield from differences(*both, f"{path}[{number}]")
+    elif isinstance(found, dict) and found.keys() == wanted.keys():
+        for name, value in found.items():
+            yield from differences(value, wanted[name], f"{path}.{name}")
+    else:
+        yield path, str(found)[:300], str(wanted)[:300]
 
 
 def uninterrupted(number: int) -> tuple[Any, Any]:

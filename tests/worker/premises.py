@@ -123,11 +123,13 @@ class Premises:
         ]
 
     def plan(self, job: Job) -> Any:
-        """Return the plan of a job's study without when and where it was made."""
+        """Return the plan of a study without when, where and from which commit it was made."""
         concluded = self.store.answer(self.job(job).study)
         assert concluded is not None
         plan = concluded[1]
-        return replace(plan, where=None, provenance=replace(plan.provenance, created=""))
+        evidence = plan.evidence and replace(plan.evidence, code="")  # a commit may come between
+        made = replace(plan.provenance, created="")
+        return replace(plan, where=None, provenance=made, evidence=evidence)
 
 
 def a_body(**changes: Any) -> dict[str, Any]:
