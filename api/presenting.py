@@ -170,6 +170,6 @@ class Present:
             "priority": job.priority,
             "progress": ProgressResource(**to_json(job.progress)),
             "trouble": self._trouble(job.trouble),
-            "attempts": job.attempts,
+            "attempts": job.attempts + job.false_starts,
             "events": job.events,
         }

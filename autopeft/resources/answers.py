@@ -71,7 +71,7 @@ class JobResource(Answered):
     priority: int
     progress: ProgressResource
     trouble: TroubleResource | None
-    attempts: int
+    attempts: int = Field(description="How many workers it has lost since it last got on.")
     events: int = Field(description="The number of the last event.")
 
 

@@ -14,6 +14,7 @@ from autopeft.settings import Settings, settings
 from autopeft.worker.stopping import Stopping
 
 _GRACE = 20.0
+_NICE = 10
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _lane(lane: Lane, name: str, chosen: Settings, *, tied: bool) -> int:
     process.prepare()
+    if hasattr(os, "nice"):  # whoever asks the service goes before what it computes
+        os.nice(_NICE)
     from autopeft.training.importing import import_all
     from autopeft.wiring.sockets import service_of, store_of
     from autopeft.worker.lane import LET_GO, Worker
