@@ -20,6 +20,7 @@ from autopeft.storage.sql import SqlStore
 from autopeft.study import Study
 from autopeft.trial import Fidelity, Proposal, Purpose, Trial
 from autopeft.wiring.conclude import _plan
+from autopeft.wiring.evidenced import evidence_of
 from tests.builders import MINI_LM, TASK, a_measurement, a_study, space_on
 
 N = 400
@@ -139,7 +140,7 @@ class Written:
             study, trials, TRUTH, accuracy,
             ("trial 9 was left out: its loss was no number",), 94.2,
         )  # fmt: skip
-        plan = _plan(study, trials, answer)
+        plan = _plan(study, trials, answer, evidence_of(study, trials, answer, TRUTH, accuracy))
         self.store.save_answer(study.id, answer, plan)
         result = {"sentence": answer.sentence(), "answer": to_json(answer)}
         claim.write(
