@@ -44,7 +44,8 @@ def show(plan: PlanArgument, as_json: opt.JsonOption = False) -> None:
         f"the budget {read.provenance.budget} allows {read.provenance.ceiling:,}"
     )
     if expected := read.expected:
-        say(f"expected   {expected.metric} {expected.interval}, {expected.seeds} fresh seeds")
+        seeds = counted(expected.seeds, "fresh seed")
+        say(f"expected   {expected.metric} {expected.interval}, {seeds}")
     say(f"verdict    {read.provenance.verdict}")
     for line in _standing(read):
         say(line)
@@ -56,10 +57,12 @@ def _standing(plan: Plan) -> Iterator[str]:
         yield f"transferred from plan {made.plan[:12]} for {made.backbone}: not verified here"
     if found := plan.evidence:
         machine = found.hardware.accelerator or found.hardware.processor
-        yield f"measured   on {machine}, autopeft {found.code[:12]}"
+        yield f"measured   on {machine}, with {found.code[:20]}"
         for held in found.baselines:
             seeds = counted(held.seeds, "seed")
-            yield f"against    {held.name}: {held.difference}, {seeds}, {held.verdict}"
+            difference = held.difference
+            size = f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+            yield f"against    {held.name}: {size}, {seeds}, {held.verdict}"
         if found.ranking:
             yield f"tau        {found.ranking.tau} over {found.ranking.pairs} configurations"
     if plan.signature:
