@@ -18,7 +18,8 @@ class Describer:
     def __init__(self, study: Study, everything: Iterable[Configuration]) -> None:
         self._methods = study.space.methods
         self._lowest = float(np.log(study.rungs[0])) or -1.0
-        shapes = np.array([shape_of(table) for table in everything])
+        self._numbers = {table: number for number, table in enumerate(dict.fromkeys(everything))}
+        shapes = np.array([shape_of(table) for table in self._numbers])
         spread = shapes.max(0) - shapes.min(0)
         self._varied: NDArray[np.bool_] = spread > 0
         self._low, self._spread = shapes.min(0)[self._varied], spread[self._varied]
@@ -30,6 +31,7 @@ class Describer:
             rates_NR=np.array([self._rates(proposal.recipe) for proposal in proposals]),
             short_N=np.log(np.asarray(shares, dtype=np.float64)) / self._lowest,
             inherited_N=np.zeros(len(proposals), dtype=np.bool_),
+            tables_N=np.array([self._numbers[p.configuration] for p in proposals]),
         )
 
     def inherited(self, tables: Sequence[Configuration]) -> Inputs:
@@ -39,6 +41,7 @@ class Describer:
             rates_NR=np.zeros((len(tables), len(self._methods))),
             short_N=np.zeros(len(tables)),
             inherited_N=np.ones(len(tables), dtype=np.bool_),
+            tables_N=np.array([self._numbers[table] for table in tables]),
         )
 
     def _shapes(self, tables: Sequence[Configuration]) -> NDArray[np.float64]:

@@ -4,13 +4,14 @@ It knows three things of a trial: the configuration, its learning rates, and the
 that was trained. Beside trials it learns from the scores that shared weights gave configurations.
 In the prior
 
-    trained    y = g(configuration, rates) + f · (d(configuration, rates) + c) + noise
-    inherited  z = a · g(configuration, usual rates) + e(configuration) + noise of its own
+    trained    y = g(configuration, rates) + t(table) + f · (d(configuration, rates) + c) + noise
+    inherited  z = a · (g(configuration, usual rates) + t(table)) + e(configuration) + own noise
 
 g, d, e Gaussian processes with a Matern-5/2 kernel, the product of one over configurations and one
-over rates; f how far training is from its end, 0 for the whole recipe and 1 at the lowest rung; c
-what a short training lacks in general; a how far inherited scores go along with real ones. The
-nine scales are chosen by their marginal likelihood under weak priors (Rasmussen and Williams 2006,
+over rates; t what one table has beside what its features tell, independent of all others; f how far
+training is from its end, 0 for the whole recipe and 1 at the lowest rung; c what a short training
+lacks in general; a how far inherited scores go along with real ones. The
+ten scales are chosen by their marginal likelihood under weak priors (Rasmussen and Williams 2006,
 5.4). So both cheap kinds of knowledge count as much as they agree with whole trainings (the
 autoregressive form of Kennedy and O'Hagan 2000), and an inherited score that is off is mended by
 those of its neighbours, which a model that reads it as a feature of its configuration cannot do.
@@ -36,22 +37,24 @@ _JITTER = 1e-6
 _OUTLIER = 3.0
 # log of: signal, length over configurations, length over rates, short-training deviation, what it
 # lacks in general, noise; and of inherited scores: how far they go along, their own deviation and
-# their noise. All in units of the spread of scores of a kind.
-_CENTRE = np.log([0.6, 0.8, 1.0, 0.2, 0.6, 0.15, 0.8, 0.3, 0.4])
-_SPREAD = np.array([1.0, 0.7, 0.7, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+# their noise; and what just one table has. All in units of the spread of scores of a kind.
+_CENTRE = np.log([0.6, 0.8, 1.0, 0.2, 0.6, 0.15, 0.8, 0.3, 0.4, 0.3])
+_SPREAD = np.array([1.0, 0.7, 0.7, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
     """What is known of scores, from trials or from shared weights (``inherited_N``).
 
-    Rates are 0 where they are the usual ones, as they are for an inherited score.
+    Rates are 0 where they are the usual ones, as they are for an inherited score. Equal tables have
+    equal numbers in ``tables_N``.
     """
 
     shapes_NS: Values
     rates_NR: Values
     short_N: Values
     inherited_N: NDArray[np.bool_]
+    tables_N: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.short_N)
@@ -63,6 +66,7 @@ class Inputs:
             rates_NR=self.rates_NR[rows],
             short_N=self.short_N[rows],
             inherited_N=self.inherited_N[rows],
+            tables_N=self.tables_N[rows],
         )
 
     def whole(self) -> "Inputs":
@@ -76,6 +80,7 @@ class Inputs:
             rates_NR=np.concatenate([self.rates_NR, other.rates_NR]),
             short_N=np.concatenate([self.short_N, other.short_N]),
             inherited_N=np.concatenate([self.inherited_N, other.inherited_N]),
+            tables_N=np.concatenate([self.tables_N, other.tables_N]),
         )
 
 
@@ -112,8 +117,9 @@ class Surrogate:
     @property
     def agreement(self) -> float:
         """How far inherited scores go along with trainings: the share of their own spread."""
-        signal, _, _, _, _, _, along, own, noise = np.exp(self._logs)
-        return float(along * signal / np.hypot(along * signal, np.hypot(own, noise)))
+        signal, _, _, _, _, _, along, own, noise, table = np.exp(self._logs)
+        shared = along * np.hypot(signal, table)
+        return float(shared / np.hypot(shared, np.hypot(own, noise)))
 
     def predict(self, asked: Inputs) -> tuple[Values, Values]:
         """Return mean and standard deviation of the scores, noise apart, shapes ``(M,)``."""
@@ -168,10 +174,14 @@ class Surrogate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Apart:
-    """How far rows are apart: in configurations and in rates, per root of the dimensions."""
+    """How far rows are apart, in configurations and in rates, per root of the dimensions.
+
+    ``same_NM`` is 1 where the tables are the same, and else 0.
+    """
 
     shapes_NM: Values
     rates_NM: Values
+    same_NM: Values
 
     @classmethod
     def of(cls, one: Inputs, other: Inputs) -> "_Apart":
@@ -179,26 +189,30 @@ class _Apart:
         return cls(
             shapes_NM=_distances(one.shapes_NS, other.shapes_NS),
             rates_NM=_distances(one.rates_NR, other.rates_NR),
+            same_NM=(one.tables_N[:, None] == other.tables_N[None]).astype(np.float64),
         )
 
 
 def _kernel(logs: Values, one: Inputs, other: Inputs, apart: _Apart) -> Values:
-    signal, shapes, rates, deviation, lack, _, along, own, _ = np.exp(logs)
+    signal, shapes, rates, deviation, lack, _, along, own, _, table = np.exp(logs)
     shaped = _matern(apart.shapes_NM / shapes)
     alike = shaped * _matern(apart.rates_NM / rates)
     short = np.outer(one.short_N, other.short_N)
     told = np.outer(*(np.where(rows.inherited_N, along, 1.0) for rows in (one, other)))
     both = np.outer(one.inherited_N, other.inherited_N)
     found: Values = (
-        (signal**2 * told + deviation**2 * short) * alike + lack**2 * short + own**2 * both * shaped
+        (signal**2 * told + deviation**2 * short) * alike
+        + table**2 * told * apart.same_NM
+        + lack**2 * short
+        + own**2 * both * shaped
     )
     return found
 
 
 def _diagonal(logs: Values, asked: Inputs) -> Values:
     """Return the variance of what is asked about: trainings, and nothing inherited."""
-    signal, _, _, deviation, lack, *_ = np.exp(logs)
-    found: Values = signal**2 + (deviation**2 + lack**2) * asked.short_N**2
+    signal, _, _, deviation, lack, *_, table = np.exp(logs)
+    found: Values = signal**2 + table**2 + (deviation**2 + lack**2) * asked.short_N**2
     return found
 
 

@@ -15,6 +15,7 @@ def inputs(shapes, *, rates=None, short=None, inherited=False) -> Inputs:
         rates_NR=np.zeros((len(shapes), 1)) if rates is None else np.asarray(rates, dtype=float),
         short_N=nothing if short is None else np.asarray(short, dtype=float),
         inherited_N=np.full(len(shapes), inherited),
+        tables_N=np.array([hash(tuple(row)) for row in shapes]),
     )
 
 
