@@ -87,6 +87,7 @@ def serve(
     when the service is there again. Without any API key it answers to this machine alone.
     """
     from autopeft.wiring.sockets import service_of, store_of
+    from autopeft.worker.supervisor import environment_of
 
     _must_be_installed()
     from autopeft.api.app import create_app
@@ -103,7 +104,9 @@ def serve(
         server = Server(app, host=chosen.service.host, port=chosen.service.port)
         note(_welcome(chosen, listening, 0 if no_worker else count))
         if not no_worker:
-            opened.enter_context(Kept(_supervisor(count, "--tied"), environment_of(chosen)))
+            opened.enter_context(
+                Kept(_supervisor(count, "--tied"), environment_of(chosen.store_url, chosen.service))
+            )
         _run(server, listening)
 
 
@@ -117,19 +120,6 @@ def chosen_of(place: PlaceOptions, **others: Any) -> "Settings":
     }  # fmt: skip
     service = {name: value for name, value in given.items() if value is not None}
     return settings(store=place.store, service=service or None)
-
-
-def environment_of(chosen: "Settings") -> dict[str, str]:
-    """Return an environment in which another process reads the same settings; no key is in it."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "AUTOPEFT_KEY" and not name.startswith("AUTOPEFT_SERVICE")
-    }
-    return kept | {
-        "AUTOPEFT_STORE": chosen.store_url,
-        "AUTOPEFT_SERVICE": chosen.service.model_dump_json(),
-    }
 
 
 class Kept:
@@ -285,6 +275,8 @@ def worker(
     runs is put back, and another worker takes it.
     """
     chosen = chosen_of(place, idle=idle)
+    from autopeft.worker.supervisor import environment_of
+
     command = _supervisor(opt.count_of("--workers", workers, 1))
     sys.stderr.flush()
-    os.execve(command[0], command, environment_of(chosen))
+    os.execve(command[0], command, environment_of(chosen.store_url, chosen.service))

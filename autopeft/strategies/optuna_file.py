@@ -66,7 +66,8 @@ def write_optuna(study: Study, trials: Sequence[Trial], answer: Answer | None, f
         written.add_trials([_translated(study, trial) for trial in ended])
         storage.engine.dispose()
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in {"sqlalchemy", "builtins"}:
+        of_database = type(error).__module__.partition(".")[0] == "sqlalchemy"
+        if not (of_database or isinstance(error, OSError)):
             raise
         said = str(error).partition("\n")[0]
         raise OutputError(f"cannot write {file}: {said}; give another --out") from None

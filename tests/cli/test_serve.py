@@ -11,12 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from autopeft.cli.app import app
-from autopeft.cli.serve import Kept, PlaceOptions, chosen_of, environment_of
+from autopeft.cli.serve import Kept, PlaceOptions, chosen_of
 from autopeft.client import Client
 from autopeft.errors import OptionError
 from autopeft.service.key import Scope, new_key
 from autopeft.settings import settings
 from autopeft.wiring.sockets import service_of
+from autopeft.worker.supervisor import environment_of
 from tests.journeys.commands import command, environment
 from tests.journeys.services import STORE, served, until
 
@@ -127,7 +128,7 @@ def test_what_a_worker_is_started_with_is_what_the_service_has(monkeypatch, tmp_
     monkeypatch.setenv("AUTOPEFT_SERVICE__PORT", "2")
     monkeypatch.setenv("AUTOPEFT_KEY", "apk_1_secret")
     chosen = chosen_of(PlaceOptions(models=["a", "b"], hub=True), port=3)
-    given = environment_of(chosen)
+    given = environment_of(chosen.store_url, chosen.service)
 
     for name in ("AUTOPEFT_SERVICE__PORT", "AUTOPEFT_KEY"):
         monkeypatch.delenv(name)
