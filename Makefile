@@ -16,9 +16,11 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/interpreted
 
 test-all: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -m "slow or not slow"
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -m "slow or not slow" tests/kernels/interpreted
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@
     ├── OutputError         results cannot be written
     ├── JobError            a job of the service is in no state for what is asked
     │   └── UnknownError    there is no such job, key or data set
+    ├── KernelError         an operator cannot take its operands, or not on their device
     ├── ServiceError        the service cannot be reached, or refuses
     └── OptionError         an option has a value that does not exist or needs something installed
 
@@ -52,6 +53,10 @@ class StoreError(AutopeftError):
 
 class OutputError(AutopeftError):
     """Results cannot be written to the output directory."""
+
+
+class KernelError(AutopeftError):
+    """An operator cannot take its operands, or has no form for their device."""
 
 
 class OptionError(AutopeftError):

@@ -39,6 +39,7 @@ PLACES = {
 }
 HOMES = {
     "torch": {"kernels", "methods", "training", "supernet", "production", "evaluators"},
+    "triton": {"kernels"},
     "peft": {"methods", "production"},
     "PIL": {"tasks", "training"},
     "ray": {"executors"},

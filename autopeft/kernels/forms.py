@@ -1,0 +1,75 @@
+"""Which form of an operator runs: the one for the device of its operands, or one that is asked for.
+
+There is no silent second choice: what cannot run is refused.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from autopeft.errors import KernelError
+
+Form = Literal["naive", "eager", "triton"]
+
+_asked: ContextVar[Form | None] = ContextVar("form", default=None)
+_NUMBERS = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@contextmanager
+def using(form: Form) -> Iterator[None]:
+    """Run all operators in one form for the time of a ``with`` block."""
+    token = _asked.set(form)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def form_for(tensor: Tensor) -> Form:
+    """Return the form for a tensor's device.
+
+    Raises:
+        KernelError: The device is a GPU, and triton is not installed.
+    """
+    if asked := _asked.get():
+        return asked
+    if tensor.device.type != "cuda":
+        return "eager"
+    if find_spec("triton") is None:
+        raise KernelError(
+            f"the operators run on {tensor.device} through triton, which is not installed: "
+            "pip install 'autopeft[triton]'"
+        )
+    return "triton"
+
+
+def check_operands(operator: str, **operands: Tensor | None) -> None:
+    """Refuse operands that the kernels cannot take together; None stands for one left out.
+
+    Raises:
+        KernelError: They lie on several devices, or one is neither float32, float16 nor bfloat16.
+    """
+    present = {name: tensor for name, tensor in operands.items() if tensor is not None}
+    devices = {str(tensor.device) for tensor in present.values()}
+    if len(devices) > 1:
+        where = ", ".join(f"{name} on {tensor.device}" for name, tensor in present.items())
+        raise KernelError(f"{operator} needs all operands on one device: {where}")
+    for name, tensor in present.items():
+        if tensor.dtype not in _NUMBERS:
+            raise KernelError(
+                f"{operator} cannot take {name} in {tensor.dtype}: its kernels know float32, "
+                "float16 and bfloat16"
+            )
+
+
+def in_autocast(tensor: Tensor) -> Tensor:
+    """Return a tensor in the precision that autocast asks for; as it is where it asks for none."""
+    kind = tensor.device.type
+    if torch.is_autocast_enabled(kind):
+        return tensor.to(torch.get_autocast_dtype(kind))
+    return tensor

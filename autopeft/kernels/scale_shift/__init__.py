@@ -1,0 +1,1 @@
+"""Features times a factor each, plus a shift each."""
