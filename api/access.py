@@ -41,11 +41,6 @@ class Caller:
         """Whose jobs and data can be seen: the owner's, or None for everybody's."""
         return None if self.scope is Scope.ADMIN else self.owner
 
-    def allows(self, scope: Scope) -> bool:
-        """Whether the caller's scope includes another one."""
-        order = list(Scope)
-        return order.index(self.scope) >= order.index(scope)
-
     def may_see(self, owner: str) -> bool:
         """Whether what belongs to an owner can be seen."""
         return self.sees in {None, owner}

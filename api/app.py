@@ -17,7 +17,6 @@ from autopeft.api.gate import Gate
 from autopeft.api.limits import Buckets, SmallBodies
 from autopeft.api.logs import open_log
 from autopeft.api.metrics import Requests, count_jobs, registry
-from autopeft.api.paths import Hidden
 from autopeft.api.presenting import Present
 from autopeft.api.routes import (
     catalog,
@@ -33,6 +32,7 @@ from autopeft.api.streams import Streams
 from autopeft.ports import Store
 from autopeft.service.ports import Service
 from autopeft.settings import ServiceSettings
+from autopeft.wiring.hidden import Hidden
 
 THREADS = 6
 """Requests that are at the store at the same time: more of them only wait for each other."""

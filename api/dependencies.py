@@ -89,7 +89,7 @@ async def _caller(request: Request) -> Caller:
 def _with_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     async def allowed(request: Request) -> Caller:
         caller: Caller = request.state.caller
-        if not caller.allows(scope):
+        if not caller.scope.includes(scope):
             raise ProblemError(
                 "forbidden",
                 f"this needs a key of the scope {scope!s}, and this one has {caller.scope!s}",

@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from autopeft.api.paths import Hidden
 from autopeft.api.trials import a_trial, a_trial_in_full, front_of
 from autopeft.records import to_json
 from autopeft.resources.answers import (
@@ -27,6 +26,7 @@ from autopeft.service.event import Event
 from autopeft.service.job import Job, Kind, Trouble
 from autopeft.study import Study
 from autopeft.trial import Trial
+from autopeft.wiring.hidden import Hidden
 
 Asked = TypeVar("Asked", bound=BaseModel)
 PLACES = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from autopeft.api.access import Caller
 from autopeft.api.problems import ProblemError
-from autopeft.errors import JobError, UnknownError
+from autopeft.errors import FullError, JobError, UnknownError
 from autopeft.resources.requests import DataSource
 from autopeft.service.dataset import DatasetState
 from autopeft.service.job import Job, JobState, Kind
@@ -36,7 +36,7 @@ def new_job(
     Raises:
         ProblemError: It would go before everybody else's, which only administrators may want.
     """
-    if priority > 0 and not caller.allows(Scope.ADMIN):
+    if priority > 0 and not caller.scope.includes(Scope.ADMIN):
         raise ProblemError(
             "forbidden",
             f"a priority above 0, such as {priority}, needs a key with the scope admin",
@@ -57,14 +57,17 @@ def new_job(
     )
 
 
-def add_once(service: Service, job: Job) -> Job:
+def add_once(service: Service, caller: Caller, job: Job) -> Job:
     """Add a job, or find it where an earlier try of the same request came so far and no further.
 
     Raises:
-        ProblemError: The id, which follows from the Idempotency-Key, is that of another request.
+        ProblemError: The id, which follows from the Idempotency-Key, is that of another request;
+            or as many jobs wait as the quota allows.
     """
     try:
-        return service.jobs.add(job)
+        return service.jobs.add(job, most=caller.quota.waiting)
+    except FullError as error:
+        raise _full(str(error)) from None
     except JobError:
         known = service.jobs.job(job.id)
     if (known.owner, known.request) == (job.owner, job.request):
@@ -76,19 +79,8 @@ def add_once(service: Service, job: Job) -> Job:
     )
 
 
-def check_room(service: Service, caller: Caller) -> None:
-    """See that the caller may have one more job waiting.
-
-    Raises:
-        ProblemError: As many wait as the quota allows.
-    """
-    most = caller.quota.waiting
-    if most is not None and service.jobs.queued(caller.owner) >= most:
-        raise ProblemError(
-            "quota_exceeded",
-            f"{most} jobs of {caller.owner} wait, and no more are allowed",
-            headers=_LATER,
-        )
+def _full(detail: str) -> ProblemError:
+    return ProblemError("quota_exceeded", detail, headers=_LATER)
 
 
 def check_going_on(service: Service, caller: Caller, job: Job) -> None:
@@ -97,8 +89,11 @@ def check_going_on(service: Service, caller: Caller, job: Job) -> None:
     Raises:
         ProblemError: As many wait as the quota allows.
     """
-    if job.state.ended or job.state is JobState.PAUSED:
-        check_room(service, caller)
+    most = caller.quota.waiting
+    if most is None or not (job.state.ended or job.state is JobState.PAUSED):
+        return
+    if service.jobs.queued(caller.owner) >= most:
+        raise _full(f"{most} jobs of {caller.owner} wait, and no more are allowed")
 
 
 def check_trials(caller: Caller, trials: int | None) -> None:

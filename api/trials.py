@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from autopeft.api.paths import Hidden
 from autopeft.objectives import axes, best, figures, hypervolumes, measurements, reference
 from autopeft.records import to_json
 from autopeft.report.writing import what
@@ -17,6 +16,7 @@ from autopeft.resources.answers import (
 from autopeft.service.job import Job
 from autopeft.study import Objective, Study
 from autopeft.trial import Measurement, Purpose, State, Trial
+from autopeft.wiring.hidden import Hidden
 
 
 def state_of(trial: Trial, job: Job) -> TrialState:

@@ -10,7 +10,8 @@
     ├── StoreError          the store cannot be opened, read or written
     ├── OutputError         results cannot be written
     ├── JobError            a job of the service is in no state for what is asked
-    │   └── UnknownError    there is no such job, key or data set
+    │   ├── UnknownError    there is no such job, key or data set
+    │   └── FullError       as many jobs of its owner wait as may
     ├── KernelError         an operator cannot take its operands, or not on their device
     ├── ServiceError        the service cannot be reached, or refuses
     └── OptionError         an option has a value that does not exist or needs something installed
@@ -69,6 +70,10 @@ class JobError(AutopeftError):
 
 class UnknownError(JobError):
     """There is no such job, key or data set, or it is somebody else's."""
+
+
+class FullError(JobError):
+    """As many jobs of its owner wait as may."""
 
 
 class ServiceError(AutopeftError):

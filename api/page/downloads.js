@@ -6,7 +6,7 @@ import * as write from "./format.js";
 import { useLoad } from "./live.js";
 import { announce, Loaded, Wrong } from "./says.js";
 
-const OWN = new Set(["plan.json", "report.md"]);
+const OWN = new Set(["plan.json", "report.html", "report.md"]);
 
 function filesOf(search, artifacts) {
   const path = `searches/${encodeURIComponent(search.id)}`;
@@ -20,7 +20,8 @@ function filesOf(search, artifacts) {
   if (!search.plan) return files;
   return [
     { name: "plan.json", text: "the plan: train it with autopeft train", path: `${path}/plan` },
-    { name: "report.md", text: "the report: everything on one page", path: `${path}/report` },
+    { name: "report.html", text: "the report: everything on one page", path: `${path}/report?format=html` },
+    { name: "report.md", text: "the same as Markdown", path: `${path}/report` },
     ...files,
   ];
 }

@@ -11,7 +11,6 @@ from autopeft.api.routes.jobs import add_job_routes
 from autopeft.api.submitting import (
     add_once,
     check_data,
-    check_room,
     check_trials,
     new_job,
 )
@@ -50,12 +49,11 @@ def submit_estimate(
     def make() -> Made:
         check_trials(caller, body.limits.trials)
         check_data(service, caller, body.data)
-        check_room(service, caller)
         made = new_job(
             Kind.ESTIMATE, caller, asked,
             metadata=body.metadata, priority=body.priority, name=once.name,
         )  # fmt: skip
-        job = add_once(service, made)
+        job = add_once(service, caller, made)
         audit("estimate.submit", job.id)
         return Made(status=202, body=present.estimate(job), location=place_of(job))
 

@@ -17,7 +17,7 @@ from autopeft.api.idempotency import Made
 from autopeft.api.presenting import place_of
 from autopeft.api.problems import ProblemError, documented
 from autopeft.api.routes.jobs import JobId, found
-from autopeft.api.submitting import add_once, check_data, check_room, new_job
+from autopeft.api.submitting import add_once, check_data, new_job
 from autopeft.ports import Store
 from autopeft.resources.answers import TrainingResource
 from autopeft.resources.requests import TrainRequest
@@ -60,7 +60,6 @@ def train_plan(
         search = found(service, caller, Kind.SEARCH, job_id)
         _check_plan(store, search)
         check_data(service, caller, body.data)
-        check_room(service, caller)
         # Named in the training too, so that its data cannot be deleted while it needs it.
         data = asked["data"] or search.request["data"]
         request = {"search": search.id, **asked, "data": data}
@@ -69,7 +68,7 @@ def train_plan(
             metadata=body.metadata, priority=body.priority, name=once.name,
         )  # fmt: skip
         # An administrator trains in the name of whose plan it is, who then sees the training.
-        job = add_once(service, replace(made, owner=search.owner))
+        job = add_once(service, caller, replace(made, owner=search.owner))
         audit("training.submit", job.id)
         return Made(status=202, body=present.training(job), location=place_of(job))
 

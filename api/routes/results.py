@@ -1,9 +1,10 @@
 """What a search has found: its front, its report and its plan."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic_core import to_json
 
 from autopeft.answer import Answer
@@ -14,19 +15,34 @@ from autopeft.api.routes.trials import studied
 from autopeft.api.trials import pareto
 from autopeft.plan import Plan
 from autopeft.ports import Store
-from autopeft.report import report
+from autopeft.report import content_of
+from autopeft.report.content import Content
+from autopeft.report.html import html_page
+from autopeft.report.markdown import markdown
 from autopeft.resources.answers import ParetoResource
 from autopeft.service.job import Job, Kind
 
 _MARKDOWN = "text/markdown"
+_WRITERS: dict[str, tuple[str, Callable[[Content], str]]] = {
+    "markdown": (_MARKDOWN, markdown),
+    "html": ("text/html", html_page),
+}
+Format = Annotated[
+    Literal["markdown", "html"],
+    Query(
+        alias="format",
+        description="Markdown, or one page of HTML that needs no network and no script.",
+    ),
+]
 _PLAN: dict[str, Any] = {
     "description": "The plan: backbone, task, configuration, recipe, and the score to expect.",
     "content": {"application/json": {"schema": {"type": "object", "title": "Plan"}}},
 }
 _REPORT: dict[str, Any] = {
-    "description": "The report, in Markdown.",
+    "description": "The report.",
     "content": {
-        _MARKDOWN: {"schema": {"type": "string"}, "example": "# Study 0b9d2c4e6f81\n\n..."}
+        _MARKDOWN: {"schema": {"type": "string"}, "example": "# Study 0b9d2c4e6f81\n\n..."},
+        "text/html": {"schema": {"type": "string"}, "example": "<!doctype html>..."},
     },
 }
 
@@ -62,8 +78,9 @@ def add_results(router: APIRouter) -> None:
         service: ServiceDep,
         store: StoreDep,
         present: PresentDep,
+        form: Format = "markdown",
     ) -> Response:
-        """One page of Markdown: the answer, what it was held against, and every trial."""
+        """One page: the answer, what it was held against, and every trial."""
         job = found(service, caller, Kind.SEARCH, job_id)
         answer, plan = _answered(store, job, "report")
         known = studied(store, job)
@@ -71,8 +88,9 @@ def add_results(router: APIRouter) -> None:
             raise _too_early(job, "report")
         study, trials = known
         study = replace(study, where=present.hidden.where(study.where))
-        text = present.text(report(study, trials, answer, plan))
-        return Response(text, media_type=_MARKDOWN)
+        kind, write = _WRITERS[form]
+        written = write(content_of(study, trials, answer, plan))
+        return Response(present.text(written), media_type=kind)
 
     @router.get(
         "/{id}/plan",

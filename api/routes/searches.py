@@ -17,7 +17,6 @@ from autopeft.api.submitting import (
     add_once,
     check_data,
     check_going_on,
-    check_room,
     check_trials,
     new_job,
 )
@@ -57,12 +56,11 @@ def submit_search(
     def make() -> Made:
         check_trials(caller, body.limits.trials)
         check_data(service, caller, body.data)
-        check_room(service, caller)
         made = new_job(
             Kind.SEARCH, caller, asked,
             metadata=body.metadata, priority=body.priority, name=once.name,
         )  # fmt: skip
-        job = add_once(service, made)
+        job = add_once(service, caller, made)
         audit("search.submit", job.id)
         return Made(status=202, body=present.search(job), location=place_of(job))
 

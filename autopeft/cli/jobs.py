@@ -177,6 +177,7 @@ def fetched(client: "Client", job: str, folder: Path) -> list[Path]:
     if isinstance(group, Searches):
         files.append(write_json(folder / "plan.json", group.plan(job)))
         files.append(write_text(folder / "report.md", group.report(job)))
+        files.append(write_text(folder / "report.html", group.report(job, form="html")))
     for artifact in group.artifacts(job).data:
         into = folder / _file_name(artifact.name)
         if into not in files:

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from autopeft.service.ports import Service
 
 app = typer.Typer(
-    help="Make, list and revoke API keys, directly in the store of the service.",
+    help="Make, list and revoke API keys, and see what was done, directly in the service's store.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 _WHO = "cli"
 _USUAL = Quota()
+_QUOTA = ("running", "waiting", "trials", "upload_bytes")
 
 OwnerOption = Annotated[str, typer.Option("--owner", help="Whose jobs and data it opens.")]
 NameOption = Annotated[str, typer.Option("--name", help="What it is for, such as laptop.")]
@@ -41,6 +42,7 @@ BytesOption = Annotated[
     int | None, typer.Option("--upload-bytes", help="Of data kept. [default: 10 GiB]")
 ]
 OwnersOption = Annotated[str | None, typer.Option("--owner", help="Only those of one owner.")]
+MostOption = Annotated[int, typer.Option("--most", help="How many to show.")]
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="The id of a key.")]
 
 
@@ -96,7 +98,7 @@ def list_keys(
     elif not documents:
         say("there are no keys: the service answers to everybody on this machine, and nobody else")
     else:
-        shown = ("key", "owner", "name", "scope", "state", "created", "expires")
+        shown = ("key", "owner", "name", "scope", "state", "created", "expires", *_QUOTA)
         show_table("", shown, [[_cell(d[column]) for column in shown] for d in documents])
 
 
@@ -113,6 +115,23 @@ def revoke(
         show_json(_document(revoked, now))
     else:
         say(f"key {key} of {revoked.owner} is revoked")
+
+
+@app.command("log")
+def log(
+    most: MostOption = 100, store: opt.StoreOption = None, as_json: opt.JsonOption = False
+) -> None:
+    """Tell who did what, the latest first: jobs, uploads and keys, here and over the service."""
+    with _opened(store) as service:
+        found = service.keys.audit(opt.count_of("--most", most, 1))
+    rows = [(at.isoformat(timespec="seconds"), who, what, about) for at, who, what, about in found]
+    shown = ("when", "who", "what", "about")
+    if as_json:
+        show_json([dict(zip(shown, row, strict=True)) for row in rows])
+    elif not rows:
+        say("nothing has been done yet")
+    else:
+        show_table("", shown, rows)
 
 
 def _opened(store: str | None) -> "Any":

@@ -153,9 +153,9 @@ class Searches(Makers[Way, SearchResource]):
         return get(self._place + "/{id}/pareto", ParetoResource, id=job)
 
     @calling
-    def report(self, job: str) -> Call[str]:
-        """Return the report, as Markdown."""
-        return get(self._place + "/{id}/report", str, id=job)
+    def report(self, job: str, *, form: Literal["markdown", "html"] = "markdown") -> Call[str]:
+        """Return the report, as Markdown or as one page that needs no network."""
+        return get(self._place + "/{id}/report", str, ("format", form), id=job)
 
     @calling
     def plan(self, job: str) -> Call[dict[str, Any]]:

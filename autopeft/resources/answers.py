@@ -1,9 +1,10 @@
 """What the service answers with."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from autopeft.resources.requests import EstimateRequest, SearchRequest, TrainRequest
 from autopeft.service.dataset import DatasetState
@@ -11,6 +12,29 @@ from autopeft.service.event import EventKind, Level
 from autopeft.service.job import JobState
 
 Item = TypeVar("Item")
+
+
+def _lenient(kind: type[BaseModel]) -> BeforeValidator:
+    """Leave out of a request, where it is part of an answer, what this version does not know."""
+
+    def known(values: Any, kind: type[BaseModel]) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        fields = kind.model_fields
+        return {
+            name: known(value, inner) if (inner := _inner(fields[name].annotation)) else value
+            for name, value in values.items()
+            if name in fields
+        }
+
+    return BeforeValidator(lambda values: known(values, kind))
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    kinds = (annotation, *get_args(annotation))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+
+
 TrialState = Literal[
     "waiting", "running", "paused", "pruned", "preempted", "oom", "failed", "complete"
 ]
@@ -79,7 +103,7 @@ class SearchResource(JobResource):
     """A search."""
 
     object: Literal["search"] = "search"
-    request: SearchRequest
+    request: Annotated[SearchRequest, _lenient(SearchRequest)]
     study: str | None
     answer: dict[str, Any] | None = Field(description="What was found: sentence, verdict, scores.")
     plan: str | None = Field(description="Where the plan is, once there is one.")
@@ -89,7 +113,7 @@ class EstimateResource(JobResource):
     """What a search would cost."""
 
     object: Literal["estimate"] = "estimate"
-    request: EstimateRequest
+    request: Annotated[EstimateRequest, _lenient(EstimateRequest)]
     result: dict[str, Any] | None
 
 
@@ -98,7 +122,7 @@ class TrainingResource(JobResource):
 
     object: Literal["training"] = "training"
     search: str
-    request: TrainRequest
+    request: Annotated[TrainRequest, _lenient(TrainRequest)]
     result: dict[str, Any] | None
 
 

@@ -19,6 +19,11 @@ class Scope(StrEnum):
     ADMIN = "admin"
     """Everybody's jobs, and metrics."""
 
+    def includes(self, other: "Scope") -> bool:
+        """Whether who may do this may do the other too."""
+        order = list(Scope)
+        return order.index(self) >= order.index(other)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
@@ -48,11 +53,6 @@ class Key:
     expires: datetime | None = None
     revoked: datetime | None = None
     quota: Quota = Quota()
-
-    def allows(self, scope: Scope) -> bool:
-        """Whether the key's scope includes another one."""
-        order = list(Scope)
-        return order.index(self.scope) >= order.index(scope)
 
     def valid_at(self, now: datetime) -> bool:
         """Whether the key is neither revoked nor expired."""

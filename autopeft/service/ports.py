@@ -87,11 +87,12 @@ class Claim(Protocol):
 class Jobs(Protocol):
     """The queue, and what became of what was in it."""
 
-    def add(self, job: Job) -> Job:
-        """Add a job with its first event.
+    def add(self, job: Job, *, most: int | None = None) -> Job:
+        """Add a job with its first event, if no more than ``most`` of its owner wait with it.
 
         Raises:
             JobError: Its id is known.
+            FullError: There are as many already, however many add jobs at the same time.
         """
 
     def job(self, job_id: str) -> Job:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SPACE_TEXT = "space_yaml"
 """What a space is called that came with a request and has no name of its own."""
 _LEAST_TOKENS = 8
+_WORTH = 1.3
+"""What bf16 must gain in a product of matrices; it costs rounding and conversions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,11 +206,10 @@ def recipe_of(request: Request) -> Recipe:
 
 
 def fastest_precision() -> Precision:
-    """Choose bf16 where the processor multiplies it in hardware, else single precision."""
-    import torch
+    """Choose bf16 where this machine multiplies clearly faster in it, else single precision."""
+    from autopeft.training.hardware import bf16_speedup
 
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+    return "bf16" if bf16_speedup() > _WORTH else "fp32"
 
 
 def _task_of(request: Request, usual_head: Head) -> Task:

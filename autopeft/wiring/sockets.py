@@ -59,16 +59,25 @@ def executor_of(name: str, workers: int) -> Executor:
 
 
 def evaluator_of(
-    study: Study, workers: int, threads: int | None, pausing: Path | None = None
+    study: Study,
+    workers: int,
+    threads: int | None,
+    pausing: Path | None = None,
+    *,
+    cache: Path | None = None,
+    block_cache: float = 4.0,
 ) -> "FinetuneEvaluator":
     """Build the evaluator; the cores are shared out among the workers.
 
-    ``pausing`` is the folder in which trials that pause are kept.
+    ``pausing`` is the folder in which trials that pause are kept. In ``cache``, where it is given,
+    the outputs of frozen blocks are kept, at most ``block_cache`` GiB of them; 0 for none.
     """
     from autopeft.evaluators.finetune import FinetuneEvaluator
 
     cores = threads or max(1, (os.cpu_count() or 1) // workers)
-    return FinetuneEvaluator(study, cores, pausing)
+    trunks = cache / "trunks" if cache and block_cache else None
+    most = int(block_cache * 2**30)
+    return FinetuneEvaluator(study, cores, pausing, trunks=trunks, trunk_bytes=most)
 
 
 def shared_of(

@@ -22,7 +22,6 @@ from autopeft.errors import (
     StoreError,
     StudyError,
 )
-from autopeft.plan import Plan
 from autopeft.ports import Store
 from autopeft.resources.requests import DataSource, SearchRequest, TaskOf
 from autopeft.search_spaces.written.reading import known_spaces
@@ -30,10 +29,11 @@ from autopeft.service.dataset import Dataset, DatasetState
 from autopeft.service.job import Trouble
 from autopeft.service.ports import Datasets
 from autopeft.settings import ServiceSettings
-from autopeft.study import DataFiles, Limits, Study, Where
+from autopeft.study import DataFiles, Limits, Study
 from autopeft.wiring.aims import check_rungs, objectives_of
 from autopeft.wiring.allowed import check_download, file_allowed, model_allowed
 from autopeft.wiring.capacity import beyond
+from autopeft.wiring.hidden import Hidden
 from autopeft.wiring.request import Request, space_of, study_of
 from autopeft.wiring.sockets import executor_of
 from autopeft.wiring.strategies import options_of
@@ -91,7 +91,7 @@ def trouble_of(error: AutopeftError, service: ServiceSettings, param: str = "") 
         return error.trouble
     code = next((code for kind, code in _CODES if isinstance(error, kind)), "internal")
     words = re.sub(r"--[a-z][a-z-]*", lambda found: _FIELDS.get(found[0], found[0]), str(error))
-    return Trouble(code=code, detail=outward(words, service), param=param)
+    return Trouble(code=code, detail=Hidden(service).text(words), param=param)
 
 
 def study_submitted(
@@ -109,7 +109,7 @@ def study_submitted(
         study = study_of(request)
     except AutopeftError as error:
         raise RefusedError(trouble_of(error, service, _param(body, error))) from error
-    backbone = replace(study.backbone, name=outward(study.backbone.name, service))
+    backbone = replace(study.backbone, name=Hidden(service).text(study.backbone.name))
     study = replace(study, owner=owner, backbone=backbone)
     with _about("warm_start", service):
         return with_earlier(study, request.warm_start, store)
@@ -208,26 +208,6 @@ def file_of(dataset: Dataset, service: ServiceSettings) -> Path:
 def folder_of(job_id: str, service: ServiceSettings) -> Path:
     """Return the folder of what a job makes."""
     return service.folder.resolve() / JOBS / job_id
-
-
-def outward(text: str, service: ServiceSettings) -> str:
-    """Return a text without the places of the machine: as a request would name them."""
-    own = service.folder
-    for folder in (own / DATASETS, own, *map(Path, (*service.data, *service.models))):
-        for place in (folder.expanduser().resolve(), folder):
-            text = text.replace(f"{place}/", "") if place.is_absolute() else text
-    return text
-
-
-def plan_outward(plan: Plan, service: ServiceSettings) -> Plan:
-    """Return a plan that names no place of the machine."""
-    data = plan.where.data
-    train, validation, test = (
-        None if file is None else outward(file, service)
-        for file in (data.train, data.validation, data.test)
-    )
-    files = DataFiles(train=train or "", validation=validation, test=test)
-    return replace(plan, where=Where(model=outward(plan.where.model, service), data=files))
 
 
 def _checked(body: SearchRequest, request: Request, service: ServiceSettings) -> Request:

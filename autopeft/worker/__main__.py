@@ -70,6 +70,7 @@ def _lane(lane: Lane, name: str, chosen: Settings, *, tied: bool) -> int:
                 store=store_of(chosen.store_url),
                 settings=chosen.service,
                 cache=chosen.cache_folder,
+                block_cache=chosen.block_cache,
             )
             return Worker(means, lane, name, stopping, main=True).run()
     except StoreError as error:

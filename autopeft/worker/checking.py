@@ -66,7 +66,8 @@ def read_dataset(means: Means, work: Work) -> None:
     Raises:
         AutopeftError: The data set is gone, or could not be read for want of room.
     """
-    from autopeft.wiring.submitted import file_of, outward
+    from autopeft.wiring.hidden import Hidden
+    from autopeft.wiring.submitted import file_of
     from autopeft.wiring.uploaded import found_in
 
     datasets = means.service.datasets
@@ -81,7 +82,7 @@ def read_dataset(means: Means, work: Work) -> None:
         with work.heart.interruptible():
             found = found_in(file_of(dataset, means.settings))
     except DataError as error:
-        detail = outward(str(error), means.settings)
+        detail = Hidden(means.settings).text(str(error))
         trouble = Trouble(code="invalid_data", detail=detail, param="file")
 
     def changed(known: Dataset) -> Dataset:

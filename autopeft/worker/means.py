@@ -20,13 +20,15 @@ from autopeft.wiring.submitted import folder_of
 class Means:
     """The store in its two roles, and the settings of the service.
 
-    ``cache`` is where supernets are kept from study to study.
+    ``cache`` is where supernets and outputs of frozen blocks are kept from study to study, of the
+    latter at most ``block_cache`` GiB.
     """
 
     service: Service
     store: Store
     settings: ServiceSettings
     cache: Path
+    block_cache: float = 4.0
 
     def events(self, job_id: str) -> tuple[Event, ...]:
         """Return all that has happened to a job."""

@@ -16,12 +16,11 @@ from autopeft.study import Study
 from autopeft.trial import State
 from autopeft.wiring import sockets
 from autopeft.wiring.conclude import conclude
+from autopeft.wiring.hidden import Hidden
 from autopeft.wiring.strategies import entry_of
 from autopeft.wiring.submitted import (
     RefusedError,
     limits_submitted,
-    outward,
-    plan_outward,
     request_submitted,
 )
 from autopeft.worker.following import Following
@@ -78,7 +77,10 @@ def _run(this: _Search) -> tuple[tuple[str, ...], float]:
     what = _PREPARED[entry_of(study.strategy).needs]
     with work.heart.interruptible():
         folder = this.means.folder(work.job.id) / _PAUSED
-        evaluator = sockets.evaluator_of(study, workers, threads, folder)
+        evaluator = sockets.evaluator_of(
+            study, workers, threads, folder,
+            cache=this.means.cache, block_cache=this.means.block_cache,
+        )  # fmt: skip
         if inline:  # a worker that is lost while it reads is not to count against a trial
             evaluator.ready()
         limits = limits_submitted(this.body, work.seconds)
@@ -111,7 +113,9 @@ def _run(this: _Search) -> tuple[tuple[str, ...], float]:
 
 
 def _conclude(this: _Search, warnings: tuple[str, ...], prepared: float) -> None:
-    from autopeft.report import report
+    from autopeft.report import content_of
+    from autopeft.report.html import html_page
+    from autopeft.report.markdown import markdown
 
     means, work, study, store = this.means, this.work, this.study, this.store
     job, settings = work.job, means.settings
@@ -124,9 +128,14 @@ def _conclude(this: _Search, warnings: tuple[str, ...], prepared: float) -> None
         raise RefusedError(trouble) from None
     for warning in answer.warnings:
         work.warn(warning)
-    text = report(study, store.trials(study.id), answer, plan)
-    means.keep_json(job.id, "plan.json", plan_outward(plan, settings).to_json())
-    means.keep(job.id, "report.md", outward(text, settings), "text/markdown")
+    content = content_of(study, store.trials(study.id), answer, plan)
+    hidden = Hidden(settings)
+    means.keep_json(job.id, "plan.json", hidden.plan(plan).to_json())
+    for name, write, kind in (
+        ("report.md", markdown, "text/markdown"),
+        ("report.html", html_page, "text/html"),
+    ):
+        means.keep(job.id, name, hidden.text(write(content)), kind)
     result: dict[str, Any] = {"sentence": answer.sentence(), "answer": to_json(answer)}
     told = {"study": study.id, "sentence": answer.sentence(), "verdict": answer.verdict}
 

@@ -29,7 +29,7 @@ def train(means: Means, work: Work) -> None:
     """
     from autopeft.training.production import Outcome
     from autopeft.training.production import train as trained
-    from autopeft.wiring.submitted import plan_outward
+    from autopeft.wiring.hidden import Hidden
 
     job = work.job
     request = dict(job.request)
@@ -61,7 +61,7 @@ def train(means: Means, work: Work) -> None:
             work.look()
     assert outcome is not None, "training ended without an outcome"
     document = to_json(outcome)
-    means.keep_json(job.id, "plan.json", plan_outward(plan, means.settings).to_json())
+    means.keep_json(job.id, "plan.json", Hidden(means.settings).plan(plan).to_json())
     means.keep_json(job.id, "outcome.json", document)
     means.note(job.id, "adapter.safetensors", "application/octet-stream")
     test, validation = outcome.test.mean, outcome.validation

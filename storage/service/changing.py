@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from autopeft.errors import UnknownError
 from autopeft.service.event import Happening
@@ -26,6 +26,15 @@ def add_job(connection: Connection, job: Job, now: datetime) -> Job:
     replace_metadata(connection, kept)
     add_events(connection, events)
     return kept
+
+
+def keep_others_out(connection: Connection, owner: str) -> None:
+    """Let nobody else add jobs of an owner until the end of the transaction.
+
+    In SQLite a write transaction does so anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(owner))))
 
 
 def read_job(connection: Connection, job_id: str) -> Job:

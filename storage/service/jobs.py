@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from autopeft.errors import JobError
+from autopeft.errors import FullError, JobError
 from autopeft.service.dataset import Artifact
 from autopeft.service.event import Event, Happening
 from autopeft.service.job import Job, JobState, Kind, Lane
@@ -14,6 +14,7 @@ from autopeft.storage.service import artifacts, counting, datasets
 from autopeft.storage.service.changing import (
     add_job,
     apply,
+    keep_others_out,
     lock_job,
     read_job,
     unknown_job,
@@ -35,16 +36,24 @@ class SqlJobs:
         self._database = place.database
         self._times = place.times
 
-    def add(self, job: Job) -> Job:
-        """Add a job with its first event."""
+    def add(self, job: Job, *, most: int | None = None) -> Job:
+        """Add a job with its first event, if no more than ``most`` of its owner wait with it."""
         with self._database.writing() as connection:
+            if most is not None:
+                keep_others_out(connection, job.owner)
             datasets.keep(connection, job)
             try:
-                return add_job(connection, job, self._times.now(connection))
+                added = add_job(connection, job, self._times.now(connection))
             except IntegrityError:
                 raise JobError(
                     f"there is a job {job.id!r} already: give the new one an id of its own"
                 ) from None
+            if (
+                most is not None
+                and connection.execute(_of(job.owner, _WAITING)).scalar_one() > most
+            ):
+                raise FullError(f"{most} jobs of {job.owner} wait, and no more are allowed")
+            return added
 
     def job(self, job_id: str) -> Job:
         """Find a job by its id."""
@@ -143,9 +152,12 @@ class SqlJobs:
             return artifacts.list_artifacts(connection, job_id)
 
     def _count(self, owner: str, states: tuple[JobState, ...]) -> int:
-        wanted = select(func.count()).where(jobs.c.owner == owner, jobs.c.state.in_(states))
         with self._database.reading() as connection:
-            return connection.execute(wanted).scalar_one()
+            return connection.execute(_of(owner, states)).scalar_one()
+
+
+def _of(owner: str, states: tuple[JobState, ...]) -> Select[tuple[int]]:
+    return select(func.count()).where(jobs.c.owner == owner, jobs.c.state.in_(states))
 
 
 def _filtered(

@@ -6,13 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import ValidationError
 
-from autopeft.api.paths import Hidden
 from autopeft.api.presenting import Present, place_of
 from autopeft.resources.answers import EstimateResource, SearchResource, TrainingResource
+from autopeft.resources.requests import SearchRequest
 from autopeft.service.dataset import Dataset
 from autopeft.service.job import Kind, Trouble
 from autopeft.settings import ServiceSettings
+from autopeft.wiring.hidden import Hidden
 from tests.api.studies import REQUEST, a_job
 
 PRESENT = Present(Hidden(ServiceSettings(files="/srv/peft")))
@@ -34,6 +36,18 @@ def test_a_job_becomes_the_resource_of_its_kind(kind, request_of, model):
     assert type(found) is model
     assert (found.object, found.id) == (kind, f"{kind}_1")
     assert place_of(job).startswith("/v1/")
+
+
+def test_an_older_client_reads_the_request_of_a_newer_service():
+    found = PRESENT.search(a_job("1")).model_dump(mode="json")
+    newer = found["request"] | {"colour": "blue", "limits": {"trials": 3, "carbon": 1}}
+
+    read = SearchResource.model_validate(found | {"request": newer})
+
+    assert read.request.limits.trials == 3
+    assert read.request.data == PRESENT.search(a_job("1")).request.data
+    with pytest.raises(ValidationError, match="colour"):
+        SearchRequest.model_validate(newer)
 
 
 def test_a_training_names_its_search_apart_from_its_request():

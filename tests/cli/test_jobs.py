@@ -349,7 +349,8 @@ def test_an_extension_names_what_changes(shell, search):
 def test_what_was_found_is_fetched(shell, served, done, tmp_path):
     shown = shell("fetch", done, "--out", "got")
 
-    assert [line.split("/")[1] for line in shown.splitlines()][:2] == ["plan.json", "report.md"]
+    names = [line.split("/")[1] for line in shown.splitlines()]
+    assert names[:3] == ["plan.json", "report.md", "report.html"]
     artifacts = {each.name for each in served.service.jobs.artifacts(done)}
     assert {each.name for each in (tmp_path / "got").iterdir()} == artifacts
     assert shell.json("fetch", done)["files"][0] == f"autopeft-runs/{done}/plan.json"

@@ -68,6 +68,7 @@ def test_keys_are_listed_with_their_state():
     states = {each["key"]: each["state"] for each in json.loads(run("list", "--json").stdout)}
     assert states == {first: "revoked", second: "valid"}
     assert "bob" in run("list").stdout
+    assert "upload_bytes" in run("list").stdout
     assert [each["key"] for each in json.loads(run("list", "--owner", "ada", "--json").stdout)] == [
         first
     ]
@@ -84,6 +85,10 @@ def test_what_is_done_to_keys_is_in_the_audit_log():
     with service_of(STORE).closing() as service:
         audit = [(who, what, about) for _, who, what, about in service.keys.audit()]
     assert audit == [("cli", "key.revoke", key), ("cli", "key.create", key)]
+    told = json.loads(run("log", "--most", "1", "--json").stdout)
+    assert [(row["who"], row["what"], row["about"]) for row in told] == audit[:1]
+    assert "key.create" in run("log").stdout
+    assert "key.create" not in run("log", "--most", "1").stdout
 
 
 def test_a_key_that_is_not_there_cannot_be_revoked():

@@ -24,7 +24,7 @@ GIVEN = {
     "job": "id_1", "search": "id_1", "dataset": "id_1", "name": "file", "number": 1,
     "file": Path("rows.csv"), "into": Path("rows.csv"), "sha256": "ab", "once": "mine",
     "limit": 5, "after": 1, "state": ["queued"], "purpose": ["search"], "metadata": {"team": "a"},
-    "limits": requests.ExtendRequest(trials=3),
+    "limits": requests.ExtendRequest(trials=3), "form": "html",
 }  # fmt: skip
 MINIMAL = {"model": "package:m", "data": {"dataset": "dataset_1"}}
 BODIES = {"searches": requests.SearchRequest, "estimates": requests.EstimateRequest}

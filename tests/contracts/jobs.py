@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autopeft.errors import JobError, UnknownError
+from autopeft.errors import FullError, JobError, UnknownError
 from autopeft.service.event import Happening
 from autopeft.service.job import (
     JobState,
@@ -67,6 +67,22 @@ class JobsContract:
         with pytest.raises(JobError, match="there is a job 'search_000000000000' already"):
             service.jobs.add(a_job(owner="bob"))
         assert service.jobs.job(a_job().id).owner == "ann"
+
+    def test_no_more_jobs_wait_than_may_however_many_are_added_at_once(self, service):
+        def add(number: int) -> bool:
+            try:
+                service.jobs.add(a_job(number, owner="eve"), most=3)
+            except FullError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            added = list(pool.map(add, range(12)))
+
+        assert sum(added) == service.jobs.queued("eve") == 3
+        with pytest.raises(FullError, match="3 jobs of eve wait, and no more are allowed"):
+            service.jobs.add(a_job(19, owner="eve"), most=3)
+        assert service.jobs.add(a_job(20, owner="bob"), most=1).owner == "bob"
 
     @pytest.mark.parametrize("name", ["search_7", "", "search\x00", "\udcff", "ä" * 1000])
     def test_an_unknown_job_is_said_to_be_so(self, service, name):

@@ -199,7 +199,7 @@ class TestTrials:
 class TestFiles:
     """What can be taken away."""
 
-    @pytest.mark.parametrize("name", ["plan.json", "report.md"])
+    @pytest.mark.parametrize("name", ["plan.json", "report.html", "report.md"])
     def test_plan_and_report_are_saved_as_the_service_has_them(self, site, page, name):
         page.goto(at(site, "finished"))
         with page.expect_download() as saved:

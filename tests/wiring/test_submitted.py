@@ -14,14 +14,13 @@ from autopeft.service.dataset import Dataset, DatasetState
 from autopeft.service.job import Trouble
 from autopeft.settings import ServiceSettings
 from autopeft.storage.memory import MemoryStore
-from autopeft.study import DataFiles, Where, first_tried
+from autopeft.study import DataFiles, first_tried
 from autopeft.trial import Proposal
 from autopeft.wiring.request import Request, study_of
 from autopeft.wiring.submitted import (
     RefusedError,
     data_submitted,
     limits_submitted,
-    outward,
     request_submitted,
     study_submitted,
     trouble_of,
@@ -326,12 +325,6 @@ def test_limits_count_what_was_spent(service):
     assert limits_submitted(a_body(), 80.0).seconds is None
 
 
-def test_no_place_of_the_machine_goes_out(service, folder):
-    text = f"{folder}/files/datasets/dataset_1/a.csv and {folder}/models/tiny, {folder}/data/b.csv"
-
-    assert outward(text, service) == "dataset_1/a.csv and tiny, b.csv"
-
-
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -342,9 +335,3 @@ def test_no_place_of_the_machine_goes_out(service, folder):
 )
 def test_troubles_have_the_codes_that_are_documented(service, error, code):
     assert trouble_of(error, service).code == code
-
-
-def test_where_is_unchanged_for_what_is_elsewhere(service):
-    where = Where(model="package:x", data=DataFiles(train="reviews.csv"))
-
-    assert outward(where.model, service) == "package:x"

@@ -94,7 +94,7 @@ def test_its_files_are_there_and_name_no_place_of_the_machine(premises, validate
     texts = [(premises.settings.folder / file.file).read_text() for file in files]
     plan = json.loads(texts[0])
 
-    assert [file.name for file in files] == ["plan.json", "report.md"]
+    assert [file.name for file in files] == ["plan.json", "report.html", "report.md"]
     assert [file.bytes for file in files] == [len(text.encode()) for text in texts]
     assert plan["where"] == {
         "model": "tiny",

@@ -93,6 +93,15 @@ def test_the_report_is_markdown_and_names_no_path_of_the_server(server, ada, pla
     assert str(server.settings.folder) not in answer.text
 
 
+def test_the_report_is_also_a_page_that_names_no_path_of_the_server(server, ada, place):
+    answer = ada.get(f"{place}/report", params={"format": "html"})
+
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "<h1" in answer.text
+    assert f"{DATASET}/reviews.csv" in answer.text
+    assert str(server.settings.folder) not in answer.text
+
+
 def test_the_plan_can_be_read_back_and_names_no_path_of_the_server(server, ada, place):
     answer = ada.get(f"{place}/plan")
 

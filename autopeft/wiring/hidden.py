@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autopeft.plan import Plan
 from autopeft.settings import ServiceSettings
 from autopeft.study import DataFiles, Where
 
@@ -39,6 +40,10 @@ class Hidden:
         train, validation, test = (self.name(file) if file else None for file in files)
         named = DataFiles(train=train or "", validation=validation, test=test)
         return replace(where, model=self.name(where.model), data=named)
+
+    def plan(self, plan: Plan) -> Plan:
+        """Name the model and the data of a plan."""
+        return replace(plan, where=self.where(plan.where))
 
     def text(self, text: str) -> str:
         """Take the folders of this machine out of a sentence."""

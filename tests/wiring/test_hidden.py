@@ -2,9 +2,9 @@
 
 import pytest
 
-from autopeft.api.paths import Hidden
 from autopeft.settings import ServiceSettings
 from autopeft.study import DataFiles, Where
+from autopeft.wiring.hidden import Hidden
 
 
 @pytest.fixture
@@ -43,4 +43,5 @@ def test_model_and_data_of_a_plan_are_named(hidden):
 def test_folders_are_taken_out_of_texts_wherever_they_are(hidden):
     said = {"a": ["cannot read /srv/peft/datasets/dataset_1/a.csv", 3], "b": None}
 
+    assert hidden.text("/models/bert") == "bert"
     assert hidden.values(said) == {"a": ["cannot read dataset_1/a.csv", 3], "b": None}
