@@ -11,6 +11,13 @@ from typing import Any
 from autopeft.errors import OutputError
 
 
+def usual_cache() -> Path:
+    """Return the folder of what can be made anew, where no other is asked for."""
+    asked = os.environ.get("AUTOPEFT_CACHE")
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autopeft"
+    return Path(asked).expanduser() if asked else usual
+
+
 def writable_folder(folder: Path) -> Path:
     """Make a folder and check that files can be written into it, before hours are spent.
 

@@ -82,12 +82,16 @@ class Evaluator(Protocol):
 class Executor(Protocol):
     """Runs trials on one or more devices."""
 
-    def run(self, evaluator: Evaluator, trials: Iterator[Trial]) -> Iterator[Trial]:
+    def run(
+        self, evaluator: Evaluator, trials: Iterator[Trial], *, ahead: int = 1
+    ) -> Iterator[Trial]:
         """Pull trials while there is room, yielding each whenever it has changed.
 
         Trials are pulled in the consumer's thread and only when one can start at once, so that
-        every pull has seen all trials that were yielded before. Each pulled trial is yielded at
-        last in a state that has ended: what an evaluator raises becomes a failure of the trial.
+        every pull has seen all trials that were yielded before. Where ``ahead`` is more than 1, up
+        to so many may be pulled at a time and given to the evaluator as a pack. Each pulled trial
+        is yielded at last in a state that has ended: what an evaluator raises becomes a failure of
+        the trial.
         """
 
 

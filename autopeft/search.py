@@ -30,6 +30,7 @@ def search(
     store: Store,
     clock: Callable[[], float] = time.monotonic,
     awaited: Awaited = nullcontext,
+    pack: int = 1,
 ) -> Iterator[Trial]:
     """Run a study, or go on with it, yielding every trial whenever it has changed.
 
@@ -39,6 +40,10 @@ def search(
 
     ``awaited`` is what the strategy may have to wait for before it proposes, such as a supernet. It
     is given what says that the search is alive, to be called now and again while that takes long.
+
+    Up to ``pack`` trials are begun before any of them has ended, for executors that train them
+    together: what the first of them teaches comes too late for the others. The same study with the
+    same ``pack`` has the same trials.
     """
     clocked = Clock(limits, clock)
     with (
@@ -53,12 +58,16 @@ def search(
             strategy.tell(trial)
             yield trial
 
+        def beside() -> int:
+            """Count the trials of a pack that have begun, and have taken no time yet."""
+            return len(running.now) if pack > 1 else 0
+
         def searching() -> Iterator[Trial]:
             for trial in running.known:
                 lease.renew()
                 if not trial.ended:
                     yield running.begin(trial)
-            while clocked.has_room(1 + 2 * study.finals):
+            while clocked.has_room(1 + beside() + 2 * study.finals):
                 if better := promotion(study, running.known, last=False):
                     yield running.promote(*better)
                 elif running.asked < limits.trials and (proposal := strategy.ask()):
@@ -68,7 +77,9 @@ def search(
                     return
 
         def completing() -> Iterator[Trial]:
-            while clocked.has_room(1) and (better := promotion(study, running.known, last=True)):
+            while clocked.has_room(1 + beside()) and (
+                better := promotion(study, running.known, last=True)
+            ):
                 yield running.promote(*better)
 
         def confirming() -> Iterator[Trial]:
@@ -88,7 +99,7 @@ def search(
             yield confirming()
 
         for stage in stages():
-            for trial in executor.run(evaluator, stage):
+            for trial in executor.run(evaluator, stage, ahead=pack):
                 lease.renew()
                 if trial.ended:
                     running.end(trial)
@@ -108,7 +119,7 @@ class _Running:
         self._study_id = study.id
         self._store = store
         self._trials: dict[int, Trial] = {}
-        self._now: dict[int, Trial] = {}
+        self.now: dict[int, Trial] = {}
 
     def __enter__(self) -> Self:
         self._trials = {trial.number: trial for trial in self._store.trials(self._study_id)}
@@ -117,7 +128,7 @@ class _Running:
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
         if kind is None or not issubclass(kind, _ORDERLY):
             return
-        for trial in self._now.values():
+        for trial in self.now.values():
             with suppress(StoreError):  # what stopped the search may be the store itself
                 self._store.put_back(self._study_id, trial)
 
@@ -139,13 +150,13 @@ class _Running:
 
     def begin(self, trial: Trial) -> Trial:
         started = self._store.start(self._study_id, trial)
-        self._trials[trial.number] = self._now[trial.number] = started
+        self._trials[trial.number] = self.now[trial.number] = started
         return started
 
     def end(self, trial: Trial) -> None:
         self._store.finish(self._study_id, trial)
         self._trials[trial.number] = trial
-        self._now.pop(trial.number, None)
+        self.now.pop(trial.number, None)
 
 
 def _given_up(known: tuple[Trial, ...]) -> Iterator[Trial]:

@@ -1,10 +1,11 @@
 """Defaults of the command line: from ``AUTOPEFT_*`` variables, then ``autopeft.toml`` here."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -13,8 +14,10 @@ from pydantic_settings import (
 )
 
 from autopeft.errors import OptionError
+from autopeft.files import usual_cache
 
 FILE = "autopeft.toml"
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i)?)?b", re.IGNORECASE)
 
 
 class ServiceSettings(BaseModel):
@@ -56,7 +59,10 @@ class ServiceSettings(BaseModel):
 class Settings(BaseSettings):
     """What a command takes where its options do not say otherwise.
 
-    ``url`` and ``key`` are of the service that ``autopeft submit`` and its kin talk to.
+    ``block_cache`` are the most GiB of disk that the outputs of frozen blocks may take, which
+    trials go on from instead of computing them; 0 for none. ``memory`` is what a process that
+    trains may use, such as 8GiB. ``url`` and ``key`` are of the service that ``autopeft submit``
+    and its kin talk to.
     """
 
     model_config = SettingsConfigDict(
@@ -80,18 +86,29 @@ class Settings(BaseSettings):
     max_length: int = 128
     executor: str = "inline"
     workers: int = 1
+    pack: int = 1
+    memory: str | None = None
     store: str | None = None
     out: str | None = None
     cache: str | None = None
+    block_cache: float = Field(default=4.0, ge=0)
     url: str | None = None
     key: str | None = None
     service: ServiceSettings = ServiceSettings()
 
     @property
     def cache_folder(self) -> Path:
-        """Where supernets are kept from study to study."""
-        usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autopeft"
-        return Path(self.cache).expanduser() if self.cache else usual
+        """Where supernets and outputs of frozen blocks are kept from study to study."""
+        return Path(self.cache).expanduser() if self.cache else usual_cache()
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """What a process that trains may use; None for what is free.
+
+        Raises:
+            OptionError: It is no size.
+        """
+        return None if self.memory is None else bytes_of(self.memory)
 
     @property
     def store_url(self) -> str:
@@ -113,6 +130,20 @@ class Settings(BaseSettings):
         """Read options, then the environment, then the file."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def bytes_of(text: str) -> int:
+    """Read a size of memory such as ``8GiB`` or ``500MB``.
+
+    Raises:
+        OptionError: It is no size above zero.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    number, letter, binary = match.groups() if match else ("0", "", "")
+    power = " kmgt".index((letter or " ").lower())
+    if (size := int(float(number) * (1024 if binary else 1000) ** power)) <= 0:
+        raise OptionError(f"cannot read the memory {text!r}: write 8GiB or 500MB")
+    return size
 
 
 def settings(**options: Any) -> Settings:

@@ -1,16 +1,24 @@
 """Write the pages that follow from the code and from README: index.md, methods.md and spaces.md.
 
-`make docs` runs it; a test fails where a page is not what this would write.
+`make docs` runs it; a test fails where a page is not what this would write. kernels.md is written
+by `python docs/generate.py kernels`, which compiles every kernel for every kind of GPU: Triton
+keeps what has not changed, but the first time takes half an hour.
 """
 
+import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autopeft.cli.methods import COLUMNS, row, source_of
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.catalog.opaque import REFUSED
 from autopeft.search_spaces.method import Method
 from autopeft.search_spaces.written.reading import brought_spaces, known_spaces
+
+if TYPE_CHECKING:
+    from autopeft.kernels.ahead import Compiled, Variant
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
@@ -48,6 +56,28 @@ _SPACES = """# Published spaces
 
 A space says which slots a search may fill, and with which sizes. `autopeft spaces show NAME` lays
 one over a model and tells how large it is. [Own spaces](spaces-yaml.md) tells how to write one.
+"""
+
+
+_KERNELS = """# Kernels
+
+The operators that methods are made of run on a GPU as kernels in Triton. They are compiled here
+without one, by Triton {triton}, for {targets}.
+
+A row is a kernel with numbers of a kind. It tells the range over all ways in which the kernel can
+be cut, of which the fastest is found on the device at hand, at the first call of a shape: registers
+of a thread, shared memory of a program, and the instructions that its matrix products become.
+Nothing spills registers into memory, and no program wants more shared memory than there is
+({shared}); a test fails where one would. fp32 is multiplied
+exactly, which A100 and H100 have no matrix instructions for.
+
+On a processor there is nothing to compile: the operators run in plain PyTorch. Which form of each
+runs on the machine at hand, and what else it can do, is told by
+
+    autopeft doctor
+
+What is not as it should be (a cache that cannot be written, a GPU without Triton, a store that
+cannot be read) is a problem there, and the command ends with 2.
 """
 
 
@@ -90,6 +120,57 @@ def spaces() -> str:
     return "\n".join(sections)
 
 
+def kernels() -> str:
+    """Return what every kernel takes on every kind of GPU; this compiles them all."""
+    import triton
+
+    from autopeft.kernels.ahead import TARGETS, compile_all, operators
+
+    sections = [
+        _KERNELS.format(
+            triton=triton.__version__,
+            targets=", ".join(f"{target.name} ({target.gpus})" for target in TARGETS),
+            shared=", ".join(f"{t.shared // 1024} KiB on {t.gpus}" for t in TARGETS),
+        )
+    ]
+    columns = ("kernel", "numbers", "ways", *(target.name for target in TARGETS))
+    for operator in operators():
+        found = list(compile_all(operator))
+        rows = []
+        for kernel, numbers, ways in kinds_of([each.variant for each in found]):
+            cells = [
+                _taken([each for each in found if each.target == target and each.variant in ways])
+                for target in TARGETS
+            ]
+            rows.append((f"`{kernel}`", numbers, str(len(ways)), *cells))
+        sections.append(f"## {operator}\n\n{_table(columns, rows)}")
+    return "\n".join(sections)
+
+
+def kinds_of(variants: Sequence["Variant"]) -> list[tuple[str, str, list["Variant"]]]:
+    """Group variants by their kernel and the kinds of numbers that it computes with."""
+    groups: dict[tuple[str, str], list[Variant]] = defaultdict(list)
+    for variant in variants:
+        types = (kind.partition(":")[0] for kind in variant.types.values())
+        numbers = sorted({kind[1:] for kind in types if kind.startswith(("*b", "*f"))})
+        group = groups[variant.kernel.__name__, ", ".join(numbers)]
+        if variant not in group:
+            group.append(variant)
+    return [(*kind, group) for kind, group in groups.items()]
+
+
+def _taken(found: Sequence["Compiled"]) -> str:
+    """Say what some variants take on one kind of GPU, from the least to the most."""
+    registers = [each.registers for each in found]
+    shared = max(each.shared for each in found) / 1024
+    cores = ", ".join(sorted({each.cores for each in found} - {""}))
+    problems = sorted({f"**{problem}**" for each in found for problem in each.problems})
+    least, most = min(registers), max(registers)
+    count = str(least) if least == most else f"{least} to {most}"
+    said = (f"{count} registers", f"up to {shared:.1f} KiB" if shared else "", cores, *problems)
+    return ", ".join(filter(None, said))
+
+
 def _own(method: Method) -> bool:
     return not source_of(method).startswith("plug-in")
 
@@ -106,5 +187,6 @@ def _sentence(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for name, text in pages().items():
+    asked = {"kernels.md": kernels()} if sys.argv[1:] == ["kernels"] else pages()
+    for name, text in asked.items():
         (DOCS / name).write_text(text, "utf-8")

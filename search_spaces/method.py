@@ -53,7 +53,10 @@ class Method:
 
     ``elastic`` tells whether a smaller size is the first rows of a larger one; ``merge`` how the
     trained weights go into the backbone's own, or, where ``merges`` is false, why they cannot;
-    ``peft`` the class of the `peft` library that expresses it exactly, empty where there is none.
+    ``pack`` why a trial with it cannot go through the backbone in one pass with others, empty where
+    it can: no random number may be drawn in its forward, and nothing outside of the blocks be
+    changed; ``peft`` the class of the `peft` library that expresses it exactly, empty where there
+    is none.
 
     ``outer`` names the trained parameters through which the method acts, ``*`` all of them. Where
     they are what a fresh module has it does nothing, and what it adds to a layer is affine in them:
@@ -80,10 +83,15 @@ class Method:
     elastic: bool = False
     merges: bool = False
     merge: str = ""
-    packs: bool = False
+    pack: str = ""
     peft: str = ""
     outer: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
+
+    @property
+    def packs(self) -> bool:
+        """Whether several trials with it go through the backbone in one pass."""
+        return not self.pack
 
 
 LINEARS = (

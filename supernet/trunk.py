@@ -1,5 +1,8 @@
 """The frozen blocks below all that a configuration changes: computed once a batch, for all of them.
 
+Kept in memory, for the few batches that a supernet is scored on or trained with at a time. What
+trials need of all the data is kept on disk, see ``autopeft.training.trunk``.
+
 A block below a configuration's lowest row gives for the same batch what it gives without any
 method. The first configuration that runs it records its output; in every later one the recorded
 output stands in for the block. The rows of an encoder-decoder are numbered through its stacks, so
@@ -13,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from autopeft.search_spaces.configuration import Configuration
+from autopeft.training.trunk.standing import recorded, standing_in
 
 
 def lowest_row(configuration: Configuration) -> int:
@@ -40,38 +44,25 @@ class Trunk:
     @contextmanager
     def below(self, row: int) -> Iterator[None]:
         """Let recorded outputs stand in for the blocks below a row, and record those that run."""
+        ran: dict[int, list[Any]] = {}
         with ExitStack() as undo:
             for number, block in enumerate(self._blocks[:row]):
                 if number in self._outputs:
-                    undo.callback(_replaced(block, self._outputs[number]))
+                    undo.enter_context(standing_in(block, self._returning(number)))
                 else:
-                    undo.callback(self._recorded(number, block))
+                    undo.enter_context(recorded(block, ran.setdefault(number, [])))
             yield
+        for number, outputs in ran.items():
+            self._keep(number, outputs)
 
-    def _recorded(self, number: int, block: nn.Module) -> Callable[[], None]:
-        seen: list[Any] = []
-        hook = block.register_forward_hook(lambda _module, _inputs, out: seen.append(out))
+    def _returning(self, number: int) -> Callable[..., Any]:
+        output = self._outputs[number]
+        return lambda *_args, **_kwargs: output
 
-        def undo() -> None:
-            hook.remove()
-            if len(seen) == 1 and self.bytes + _bytes(seen[0]) <= self._limit:
-                self._outputs[number] = seen[0]  # ALBERT runs one block often: not such a one
-                self.bytes += _bytes(seen[0])
-
-        return undo
-
-
-def _replaced(block: nn.Module, output: Any) -> Callable[[], None]:
-    before = vars(block).get("forward")
-    block.forward = lambda *_args, **_kwargs: output
-
-    def undo() -> None:
-        if before is None:
-            del block.forward
-        else:
-            block.forward = before
-
-    return undo
+    def _keep(self, number: int, outputs: Sequence[Any]) -> None:
+        if len(outputs) == 1 and self.bytes + _bytes(outputs[0]) <= self._limit:
+            self._outputs[number] = outputs[0]  # ALBERT runs one block often: not such a one
+            self.bytes += _bytes(outputs[0])
 
 
 def _bytes(output: Any) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autopeft.errors import OutputError
-from autopeft.files import results_folder, writable_folder, write_json, write_text
+from autopeft.files import results_folder, usual_cache, writable_folder, write_json, write_text
 
 
 def names_in(folder: Path) -> list[str]:
@@ -160,3 +160,12 @@ def test_a_full_folder_is_refused_before_hours_are_spent(tmp_path):
         writable_folder(tmp_path)
 
     assert names_in(tmp_path) == []
+
+
+def test_what_can_be_made_anew_lies_where_is_asked_or_where_it_does_usually(monkeypatch, tmp_path):
+    monkeypatch.delenv("AUTOPEFT_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert usual_cache() == tmp_path / "autopeft"
+
+    monkeypatch.setenv("AUTOPEFT_CACHE", str(tmp_path / "mine"))
+    assert usual_cache() == tmp_path / "mine"

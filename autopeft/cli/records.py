@@ -73,7 +73,9 @@ class RunOptions:
 
     executor: opt.ExecutorOption = None
     workers: opt.WorkersOption = None
+    pack: opt.PackOption = None
     threads: opt.ThreadsOption = None
+    memory: opt.MemoryOption = None
     store: opt.StoreOption = None
     out: opt.OutOption = None
 

@@ -74,7 +74,11 @@ def search(
     study = with_earlier(study_of(request), request.warm_start, _opened(chosen.store_url))
     with results_folder(opt.folder_of(run.out, study.id)) as folder:
         inline = chosen.executor == "inline"
-        evaluator = sockets.evaluator_of(study, chosen.workers, run.threads, folder / "paused")
+        evaluator = sockets.evaluator_of(
+            study, chosen.workers, run.threads, folder / "paused",
+            cache=chosen.cache_folder, block_cache=chosen.block_cache,
+            memory=chosen.memory_bytes,
+        )  # fmt: skip
         # a store is not made before: what is refused leaves nothing behind
         if inline and not _begun(study, chosen.store_url):
             evaluator.ready()
@@ -100,6 +104,7 @@ def search(
                     workers=chosen.workers,
                     evaluator=evaluator,
                     shared=shared,
+                    pack=chosen.pack,
                 ):
                     progress.saw(trial)
         except KeyboardInterrupt:
@@ -107,7 +112,9 @@ def search(
             kept = counted(ended, "trial is", "trials are")
             note(f"interrupted: {kept} kept; the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
-        warnings = (shared.problem,) if shared and shared.problem else ()
+        for told in evaluator.told:
+            note(told)
+        warnings = (*((shared.problem,) if shared and shared.problem else ()), *evaluator.narrowed)
         answer, plan = conclude(study, opened, warnings, shared.seconds if shared else 0.0)
         known = opened.trials(study.id)
         plan_file = write_json(folder / "plan.json", plan.to_json())
@@ -209,12 +216,15 @@ def _chosen(search: SearchOptions, run: RunOptions) -> tuple["Settings", Limits]
         time=search.time,
         executor=run.executor,
         workers=run.workers,
+        pack=run.pack,
+        memory=run.memory,
         store=run.store,
     )
     limits = Limits(
         trials=opt.count_of("--trials", chosen.trials, 1), seconds=opt.seconds_of(chosen.time)
     )
-    executor_of(chosen.executor, chosen.workers)
+    _ = chosen.memory_bytes  # refused here, with the user still watching
+    executor_of(chosen.executor, chosen.workers, chosen.pack)
     return chosen, limits
 
 

@@ -25,6 +25,7 @@ from autopeft.resources.requests import (
     TaskOf,
 )
 from autopeft.service.dataset import DatasetState
+from autopeft.settings import bytes_of
 
 if TYPE_CHECKING:
     from autopeft.client import Client
@@ -76,7 +77,12 @@ def submission(
             limits=LimitsOf(
                 trials=trials, seconds=opt.seconds_of(chosen.time), finals=request.finals
             ),
-            run=RunOf(executor=chosen.executor, workers=chosen.workers, threads=run.threads),  # type: ignore[arg-type]  # pydantic refuses others
+            run=RunOf(
+                executor=chosen.executor,  # type: ignore[arg-type]  # pydantic refuses others
+                workers=chosen.workers,
+                threads=run.threads,
+                memory=None if run.memory is None else bytes_of(run.memory),
+            ),
             metadata=pairs_of("--metadata", metadata),
             priority=priority,
         )

@@ -22,18 +22,32 @@ class FinetuneEvaluator:
     Backbone and data are loaded at the first trial and stay resident. What is pickled is only the
     study, so that a worker loads its own. ``pausing`` is the folder for the states of trials that
     pause at a rung; without one, a trial that goes on is trained again from its first step.
+    ``trunks`` is the folder for what frozen lower blocks make of the data, at most ``trunk_bytes``
+    together; without one, every trial computes it. ``memory`` are the bytes that the process may
+    use, or else a ``share`` of what is free.
     """
 
     def __init__(
-        self, study: Study, threads: int | None = None, pausing: Path | None = None
+        self,
+        study: Study,
+        threads: int | None = None,
+        pausing: Path | None = None,
+        *,
+        trunks: Path | None = None,
+        trunk_bytes: int = 2**32,
+        memory: int | None = None,
+        share: float = 1.0,
     ) -> None:
         self._study = study
         self._threads = threads
         self._pausing = pausing
+        self._trunks = trunks, trunk_bytes
+        self._memory = memory, share
         self._trainer: Any = None
+        self._shelf: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_trainer": None}
+        return self.__dict__ | {"_trainer": None, "_shelf": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -42,13 +56,27 @@ class FinetuneEvaluator:
         """Return the trainer with backbone and data, loaded when it is first needed."""
         if self._trainer is None:
             process.prepare()
+            from autopeft.training.room import Room
             from autopeft.training.trainer import Trainer
+            from autopeft.training.trunk.shelf import Shelf
 
-            study = self._study
+            study, (folder, most) = self._study, self._trunks
+            self._shelf = Shelf(folder, most) if folder else None
             self._trainer = Trainer.open(
-                study.task, study.backbone, study.where, test=False, threads=self._threads
-            )
+                study.task, study.backbone, study.where, test=False, threads=self._threads,
+                shelf=self._shelf, room=Room(*self._memory),
+            )  # fmt: skip
         return self._trainer
+
+    @property
+    def told(self) -> Sequence[str]:
+        """What a user may want to know of how the trials of this process were trained."""
+        return (*(self._shelf.told if self._shelf else ()), *self.narrowed)
+
+    @property
+    def narrowed(self) -> Sequence[str]:
+        """How batches were taken in this process so that there was room for them, if they were."""
+        return tuple(self._trainer.room.told) if self._trainer else ()
 
     def ready(self) -> "FinetuneEvaluator":
         """Load backbone and data now, so that what cannot be used is refused before a trial.
@@ -60,11 +88,47 @@ class FinetuneEvaluator:
         return self
 
     def evaluate(self, trials: Sequence[Trial]) -> Iterator[Trial]:
-        """Train the trials one after another, yielding progress about every second."""
-        for trial in trials:
-            yield trial.running(0.0)
+        """Train the trials, yielding progress about every second.
+
+        Those that have something to share train together, each as if it were alone.
+        """
+        if trials:
+            yield trials[0].running(0.0)
+        for pack in self._packs(trials):
+            for trial in pack:
+                if trial is not trials[0]:
+                    yield trial.running(0.0)
             process.give_memory_back()
-            yield from self._train(trial)
+            yield from self._together(pack) if len(pack) > 1 else self._train(pack[0])
+
+    def _packs(self, trials: Sequence[Trial]) -> list[list[Trial]]:
+        if len(trials) < 2:
+            return [list(trials)] if trials else []
+        trainer, slots = self.resident(), self._study.space.slots
+        from autopeft.training.packing.cost import MOST_ABREAST, packs
+
+        if not trainer.roomy(self._study.recipe, MOST_ABREAST):
+            return [[trial] for trial in trials]
+        found = packs(trainer, slots, [trial.proposal for trial in trials])
+        return [[trials[place] for place in pack] for pack in found]
+
+    def _together(self, trials: Sequence[Trial]) -> Iterator[Trial]:
+        trainer, study = self.resident(), self._study
+        from autopeft.training.loop import DivergedError
+        from autopeft.training.packing.turns import Wanted, together
+
+        wanted = [Wanted(proposal=t.proposal, paused=self._paused(t)) for t in trials]
+        told = dict.fromkeys(range(len(trials)), time.monotonic())
+        for turn in together(trainer, study.space.slots, wanted, study.objectives):
+            place, trial = turn.place, trials[turn.place]
+            match turn.event:
+                case Measurement():
+                    yield trial.done(turn.event)
+                case DivergedError():
+                    yield trial.failed(f"diverged: {turn.event}")
+                case _ if time.monotonic() - told[place] >= _PROGRESS_EVERY:
+                    told[place] = time.monotonic()
+                    yield trial.running(turn.event)
 
     def _train(self, trial: Trial) -> Iterator[Trial]:
         trainer, proposal = self.resident(), trial.proposal

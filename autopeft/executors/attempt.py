@@ -1,11 +1,11 @@
 """One try at one trial: whatever happens to it becomes its outcome."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from autopeft.errors import AutopeftError
 from autopeft.ports import Evaluator
-from autopeft.training.memory import is_out_of_memory
+from autopeft.training.memory import NoRoomError, is_out_of_memory
 from autopeft.trial import Trial
 
 logger = logging.getLogger(__name__)
@@ -38,12 +38,37 @@ def attempt(evaluator: Evaluator, trial: Trial) -> Iterator[Trial]:
     yield ended
 
 
+def attempt_all(evaluator: Evaluator, trials: Sequence[Trial]) -> Iterator[Trial]:
+    """Measure trials as one pack, each to its end, as `attempt` does with one.
+
+    What goes wrong with the pack may be one trial's doing, or may be that they are so many: those
+    that have not ended are tried once more, each alone.
+    """
+    open_ = {trial.number: trial for trial in trials}
+    if len(open_) > 1:
+        try:
+            for latest in evaluator.evaluate(tuple(trials)):
+                yield latest
+                if latest.ended:
+                    del open_[latest.number]
+                if not open_:
+                    return
+        except AutopeftError:
+            raise
+        except Exception:
+            logger.warning("a pack of %d trials failed", len(trials), exc_info=True)
+    for trial in open_.values():
+        yield from attempt(evaluator, trial)
+
+
 def _outcome(trial: Trial, error: Exception) -> Trial:
     reason = _reason(error)
     return trial.out_of_memory(reason) if is_out_of_memory(error) else trial.failed(reason)
 
 
 def _reason(error: Exception) -> str:
-    """Name an error by its type and the first line of its message."""
+    """Name an error by its type and the first line of its message; some speak for themselves."""
     first_line = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, NoRoomError):
+        return first_line
     return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__

@@ -59,7 +59,13 @@ class RayExecutor:
         self._workers = workers
         self._resources = {"cpu": cpus, "gpu": gpus}
 
-    def run(self, evaluator: Evaluator, trials: Iterator[Trial]) -> Iterator[Trial]:
+    def run(
+        self,
+        evaluator: Evaluator,
+        trials: Iterator[Trial],
+        *,
+        ahead: int = 1,  # noqa: ARG002  # a worker has one trial at a time
+    ) -> Iterator[Trial]:
         """Pull a trial for every free worker, yielding each whenever it has changed.
 
         Raises:

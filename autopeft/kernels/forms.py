@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -36,16 +37,43 @@ def form_for(tensor: Tensor) -> Form:
     Raises:
         KernelError: The device is a GPU, and triton is not installed.
     """
-    if asked := _asked.get():
+    asked: Form | None = _form_asked_for()
+    if asked:
         return asked
     if tensor.device.type != "cuda":
         return "eager"
-    if find_spec("triton") is None:
+    if not _has_triton():
         raise KernelError(
             f"the operators run on {tensor.device} through triton, which is not installed: "
             "pip install 'autopeft[triton]'"
         )
     return "triton"
+
+
+def forms_on(device_type: str) -> dict[str, Form | None]:
+    """Return the form in which each operator runs on ``cpu`` or ``cuda``; None where it cannot.
+
+    An operator without a form of its own for a processor runs there as it is defined.
+    """
+    found: dict[str, Form | None] = {}
+    for folder in sorted(file.parent for file in Path(__file__).parent.glob("*/operator.py")):
+        if device_type == "cuda":
+            able = _has_triton() and (folder / "triton.py").exists()
+            found[folder.name] = "triton" if able else None
+        else:
+            found[folder.name] = "eager" if (folder / "eager.py").exists() else "naive"
+    return found
+
+
+# What ``torch.compile`` cannot look into, it takes as it is when it compiles.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch's
+def _form_asked_for() -> Form | None:
+    return _asked.get()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch's
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def check_operands(operator: str, **operands: Tensor | None) -> None:

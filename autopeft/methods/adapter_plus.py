@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
 from autopeft.methods.bottleneck import Bottleneck
 from autopeft.methods.places import Attached, Block, Making
@@ -21,17 +20,17 @@ _CHILD = "autopeft_adapter_plus"
 
 
 class ScaledAdapter(nn.Module):
-    """A bottleneck whose outputs have a learned scale each. Gives zero at initialisation."""
+    """A bottleneck in the stream whose outputs have a learned scale each; identity at first."""
 
     def __init__(self, width: int, size: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.bottleneck = Bottleneck(width, width, size, 1.0, generator, gelu)
+        self.bottleneck = Bottleneck(width, width, size, 1.0, generator, "gelu")
         self.gain = nn.Parameter(torch.ones(width))
 
     def forward(self, x_D: Tensor) -> Tensor:
-        """Return what is added, shape ``(..., D)``."""
-        added_D: Tensor = self.gain * self.bottleneck(x_D)
-        return added_D
+        """Return the stream with what is added to it, shape ``(..., D)``."""
+        adapted_D: Tensor = self.bottleneck(x_D, x_D, self.gain)
+        return adapted_D
 
 
 def attach(block: Block, site: str, making: Making) -> Attached:
@@ -43,7 +42,7 @@ def attach(block: Block, site: str, making: Making) -> Attached:
     def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         """Blocks return hidden states, or a tuple that begins with them."""
         x_D, *rest = output if isinstance(output, tuple) else (output,)
-        adapted_D = x_D + adapter(x_D).to(x_D.dtype)
+        adapted_D = adapter(x_D)
         return (adapted_D, *rest) if isinstance(output, tuple) else adapted_D
 
     hook = module.register_forward_hook(add, prepend=True)  # before what records outputs

@@ -28,11 +28,11 @@ def attach(block: Block, site: str, making: Making) -> Attached:
 def attach_with_norm(block: Block, site: str, making: Making) -> Attached:
     """Put an adapter of bottleneck width ``size`` that normalises what it reads."""
     norm = nn.LayerNorm(block.sites[site].inputs)
-    adapter = _bottleneck(block, site, making)
-    own = {f"norm_{name}": parameter for name, parameter in norm.named_parameters()}
+    adapter = _bottleneck(block, site, making, norm)
+    of_norm = {f"norm_{name}": parameter for name, parameter in norm.named_parameters()}
     return Attached(
-        parameters=own | dict(adapter.named_parameters()),
-        undo=_beside(block, site, nn.Sequential(norm, adapter)),
+        parameters=of_norm | dict(adapter.named_parameters(recurse=False)),
+        undo=_beside(block, site, adapter),
     )
 
 
@@ -41,9 +41,11 @@ def _beside(block: Block, site: str, adapter: nn.Module) -> Undo:
     return alongside(block, _reader(block, site), last, adapter)
 
 
-def _bottleneck(block: Block, site: str, making: Making) -> Bottleneck:
-    place = block.sites[site]
-    return Bottleneck(place.inputs, place.outputs, making.size, making.scale, making.generator)
+def _bottleneck(
+    block: Block, site: str, making: Making, norm: nn.LayerNorm | None = None
+) -> Bottleneck:
+    place, generator = block.sites[site], making.generator
+    return Bottleneck(place.inputs, place.outputs, making.size, making.scale, generator, norm=norm)
 
 
 def _reader(block: Block, site: str) -> Site:

@@ -18,8 +18,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from autopeft.errors import BackboneError
-from autopeft.kernels.prefix_attention.eager import prefix_attention
 from autopeft.kernels.prefix_attention.naive import with_past_only
+from autopeft.kernels.prefix_attention.operator import prefix_attention
 from autopeft.methods.places import Block, Undo
 
 ATTENTION = "autopeft"

@@ -16,6 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from autopeft.kernels.lora_linear.operator import row_norms
 from autopeft.methods.linears import plus_slice, trained_bias_of, weight_of
 from autopeft.methods.lora import LowRank
 from autopeft.methods.places import Attached, Block, Making
@@ -44,11 +45,8 @@ class Direction(nn.Module):
 
     def norms(self) -> Tensor:
         """Return the row norms of the matrix as it is now, never zero, without a gradient."""
-        # Half precision would put its rounding noise into all outputs.
-        with torch.no_grad(), torch.autocast(self.product.up.device.type, enabled=False):
-            whole_OI = self.weight_OI() + self.product.delta()
-            norms_O: Tensor = torch.linalg.vector_norm(whole_OI, dim=1)
-            return norms_O.clamp_min(_LEAST)
+        own = self.product
+        return row_norms(self.weight_OI(), own.down, own.up, own.scale).clamp_min(_LEAST)
 
 
 class DoraLinear(nn.Module):

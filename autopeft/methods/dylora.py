@@ -14,7 +14,7 @@ Identity at initialisation: U is zero. Count and merging as LoRA's.
 import torch
 from torch import Tensor, nn
 
-from autopeft.kernels.lora_linear.naive import low_rank
+from autopeft.kernels.lora_linear.operator import low_rank
 from autopeft.methods.linears import beside, merge_delta
 from autopeft.methods.lora import LowRank
 from autopeft.methods.places import Attached, Block, Making

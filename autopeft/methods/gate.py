@@ -18,7 +18,6 @@ factor differs from one input to the next.
 Axes: B batch, T tokens, D width of what is read, P learned positions.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,11 +27,13 @@ from torch.nn.functional import linear
 
 from autopeft.methods.attending import Extra
 from autopeft.methods.lora import LoraLinear
-from autopeft.methods.places import Attached, Block, Making, Undo
+from autopeft.methods.places import Attached, Block, Factor, Making, Undo
+from autopeft.methods.serial_adapter import AdapterAfter, AdapterAtNorm
 
 _SPREAD = 0.02
 _WEIGHED = ("lora", "serial_adapter", "prefix", "prefix_mlp")
 _CHILD = "weighed_by"
+_ADDS = (LoraLinear, AdapterAfter, AdapterAtNorm)
 
 
 class Gate(nn.Module):
@@ -90,9 +91,6 @@ def attach(block: Block, site: str, making: Making) -> Attached:
     return Attached(parameters=dict(gate.named_parameters()), undo=undo)
 
 
-Factor = Callable[[Tensor], Tensor]
-
-
 def _factor(block: Block, site: str, gate: Gate, call: Call, mean: str) -> Factor:
     """Return what makes of a layer's input the factor on its output."""
     name, causal = _mask_of(block, site), _looks_back(block, site)
@@ -104,27 +102,31 @@ def _factor(block: Block, site: str, gate: Gate, call: Call, mean: str) -> Facto
         if mask_BT is not None and mask_BT.shape != x_BTD.shape[:2]:
             mask_BT = None  # a text that is being generated: its tokens come one by one
         found: Tensor = gate(x_BTD, mask_BT, causal=causal)
-        return found if x is x_BTD else found.expand(-1, x_BTD.shape[1], -1).reshape(-1, 1)
+        return found[..., 0] if x is x_BTD else found.expand(-1, x_BTD.shape[1], -1).reshape(-1)
 
     return factor
 
 
 def _on_sum(block: Block, site: str, weighed: nn.Module, factor: Factor) -> Undo:
-    """Weigh what a module returns, which its surroundings add to the stream."""
-
-    def scale(_module: nn.Module, args: tuple[Tensor], added: Tensor) -> Tensor:
-        return added * factor(args[0]).to(added.dtype)
-
-    def mend(_module: nn.Module, args: tuple[Tensor], summed: Tensor) -> Tensor:
-        # LoRA in one operator has added its product whole: take back what was too much.
-        product: Tensor = weighed(args[0])
-        return summed + (factor(args[0]) - 1).to(summed.dtype) * product
-
+    """Weigh what a module returns, where it is added to the stream."""
     at_site = block.model.get_submodule(block.backbone.module_path(block.sites[site], block.number))
     for module in at_site.modules():
-        if isinstance(module, LoraLinear) and module.product is weighed:
-            return module.register_forward_hook(mend).remove
+        if isinstance(module, _ADDS) and weighed in module.children():
+            return _gated(module, factor)
+
+    def scale(_module: nn.Module, args: tuple[Tensor], added: Tensor) -> Tensor:
+        return added * factor(args[0])[..., None].to(added.dtype)
+
     return weighed.register_forward_hook(scale).remove
+
+
+def _gated(adding: LoraLinear | AdapterAfter | AdapterAtNorm, factor: Factor) -> Undo:
+    adding.gate = factor
+
+    def undo() -> None:
+        adding.gate = None
+
+    return undo
 
 
 def _on_prefix(block: Block, site: str, weighed: nn.Module, factor: Factor) -> Undo:
@@ -139,7 +141,7 @@ def _on_prefix(block: Block, site: str, weighed: nn.Module, factor: Factor) -> U
 
     def scale(_module: nn.Module, _args: tuple[()], extra: Extra) -> Extra:
         x_BTD = read.pop()
-        gate_BTP = factor(x_BTD).expand(-1, x_BTD.shape[1], len(extra.keys))
+        gate_BTP = factor(x_BTD)[..., None].expand(-1, x_BTD.shape[1], len(extra.keys))
         return replace(extra, gate=gate_BTP if extra.gate is None else extra.gate * gate_BTP)
 
     path = block.backbone.module_path(query, block.number)

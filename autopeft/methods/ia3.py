@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from autopeft.kernels.scale_shift.operator import scale_shift
 from autopeft.methods.linears import weight_of
 from autopeft.methods.places import Attached, Block, Making
 from autopeft.methods.ssf import merge_modulation, modulate
@@ -27,7 +28,7 @@ class RescaledInput(nn.Module):
 
     def forward(self, x_I: Tensor) -> Tensor:
         """Return shape ``(..., outputs)``."""
-        y_O: Tensor = self.base((x_I * self.factors).to(x_I.dtype))
+        y_O: Tensor = self.base(scale_shift(x_I, self.factors))
         return y_O
 
 

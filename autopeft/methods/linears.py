@@ -55,19 +55,14 @@ def attach_beside(
     )
 
 
-def whole_outputs(linear: nn.Module) -> int:
-    """Return the outputs of a linear layer, all slices together."""
-    weight = linear.get_parameter("weight")
-    return weight.shape[1] if isinstance(linear, Conv1D) else weight.shape[0]
-
-
 def weight_of(block: Block, site: str) -> Tensor:
     """Return the frozen weight at a site as a view of shape ``(O, I)``: writing to it writes there.
 
     The backbone's own, whatever has been wrapped around it.
     """
     linear = block.original(site)
-    weight = linear.get_parameter("weight").detach()
+    # not by attribute: while a block runs, a bf16 copy may stand in for it
+    weight = dict(linear.named_parameters(recurse=False))["weight"].detach()
     weight = weight.T if isinstance(linear, Conv1D) else weight
     return _slice(weight, block.sites[site])
 

@@ -11,9 +11,10 @@ Count: rank · (inputs + outputs). Merges into W as W + s · Uᵀ D.
 import torch
 from torch import Tensor, nn
 
-from autopeft.kernels.lora_linear.naive import lora_linear, low_rank
+from autopeft.kernels.gated_sum.operator import gated_sum
+from autopeft.kernels.lora_linear.operator import lora_linear, low_rank
 from autopeft.methods.linears import Beside, merge_delta
-from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.places import Attached, Block, Factor, Making
 
 
 class LowRank(nn.Module):
@@ -39,16 +40,22 @@ class LowRank(nn.Module):
 
 
 class LoraLinear(nn.Module):
-    """A plain linear layer with a trained low-rank product beside it, in one operator."""
+    """A plain linear layer with a trained low-rank product beside it, in one operator.
+
+    A ``gate`` may weigh the product; then they are two, and a sum.
+    """
 
     def __init__(self, base: nn.Linear, product: LowRank) -> None:
         super().__init__()
         self.base = base
         self.product = product
+        self.gate: Factor | None = None
 
     def forward(self, x_BTI: Tensor) -> Tensor:
         """Return shape ``(B, T, outputs)``."""
         base, own = self.base, self.product
+        if self.gate is not None:
+            return gated_sum(base(x_BTI), [own(x_BTI)], [self.gate(x_BTI)])
         return lora_linear(x_BTI, base.weight, base.bias, own.down, own.up, own.scale)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from autopeft.kernels.lora_linear.naive import low_rank
+from autopeft.kernels.lora_linear.operator import low_rank
 from autopeft.methods.places import Attached, Block, Making
 from autopeft.methods.serial_adapter import in_stream
 from autopeft.search_spaces.catalog.additive import low_rank_bottleneck

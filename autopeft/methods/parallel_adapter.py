@@ -7,19 +7,19 @@ F is the feed-forward layer (place ``ffn``), self-attention (``attention``) or c
 Count: (width in + width out + 1) · size + width out. Cannot be merged: it has an activation inside.
 
 A sub-layer is not one module in every architecture, but it always begins with linear layers that
-read a and ends with one: the first is given a tap, the last adds what the tap has computed.
+read a and ends with one: the first is given a tap, the last adds what the adapter makes of a.
 """
 
 from torch import Tensor, nn
 
 from autopeft.backbone import Site
-from autopeft.methods.bottleneck import Bottleneck
+from autopeft.methods.bottleneck import Bottleneck, onto
 from autopeft.methods.places import Attached, Block, Making, Undo
 from autopeft.search_spaces.catalog.additive import ends_of
 
 
 class Tap(nn.Module):
-    """The first module of a sub-layer; keeps what the adapter makes of its input for the last."""
+    """The first module of a sub-layer; keeps what it reads until the adapter reads it too."""
 
     def __init__(self, base: nn.Module, adapter: nn.Module) -> None:
         super().__init__()
@@ -29,30 +29,30 @@ class Tap(nn.Module):
 
     def forward(self, x_I: Tensor) -> Tensor:
         """Return what the module returns, shape ``(..., outputs)``."""
-        self._kept = self.adapter(x_I)
+        self._kept = x_I
         y_O: Tensor = self.base(x_I)
         return y_O
 
-    def take(self) -> Tensor:
-        """Return the adapter's output, once."""
-        kept, self._kept = self._kept, None
-        if kept is None:
+    def join(self, y_O: Tensor) -> Tensor:
+        """Return the sub-layer's output plus the adapter's, once."""
+        kept_I, self._kept = self._kept, None
+        if kept_I is None:
             raise RuntimeError("the last module of the sub-layer ran before the first")
-        return kept
+        return onto(y_O, self.adapter, kept_I)
 
 
 class Join(nn.Module):
-    """The last linear layer of a sub-layer; adds what the tap has kept."""
+    """The last linear layer of a sub-layer; adds what the adapter makes of what was kept."""
 
     def __init__(self, base: nn.Module, tap: Tap) -> None:
         super().__init__()
         self.base = base
-        self._take = tap.take
+        self._join = tap.join
 
     def forward(self, x_I: Tensor) -> Tensor:
         """Return shape ``(..., outputs)``."""
         y_O: Tensor = self.base(x_I)
-        return y_O + self._take().to(y_O.dtype)
+        return self._join(y_O)
 
 
 def alongside(block: Block, first: Site, last: Site, adapter: nn.Module) -> Undo:

@@ -11,6 +11,9 @@ from autopeft.backbone import Backbone, Site
 
 Undo = Callable[[], None]
 
+Factor = Callable[[torch.Tensor], torch.Tensor]
+"""Makes of what a module reads a number for each text or token: its leading axes, each or 1."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:

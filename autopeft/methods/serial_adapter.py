@@ -18,36 +18,37 @@ A(x) = s · (relu(x Dᵀ + b) U + c). Identity at initialisation: U and c are ze
 
 from torch import Tensor, nn
 
-from autopeft.methods.bottleneck import Bottleneck
-from autopeft.methods.places import Attached, Block, Making, Undo
+from autopeft.methods.bottleneck import Bottleneck, onto
+from autopeft.methods.places import Attached, Block, Factor, Making, Undo
 
 
 class AdapterAfter(nn.Module):
-    """A module whose output passes through an adapter."""
+    """A module whose output passes through an adapter, which a ``gate`` may weigh."""
 
     def __init__(self, base: nn.Module, adapter: nn.Module) -> None:
         super().__init__()
         self.base = base
         self.adapter = adapter
+        self.gate: Factor | None = None
 
     def forward(self, x_I: Tensor) -> Tensor:
         """Return shape ``(..., outputs)``."""
         y_O: Tensor = self.base(x_I)
-        adapted_O: Tensor = y_O + self.adapter(y_O).to(y_O.dtype)
-        return adapted_O
+        return onto(y_O, self.adapter, y_O, self.gate)
 
 
 class AdapterAtNorm(nn.Module):
-    """A norm with an adapter that reads its output and adds to its input."""
+    """A norm with an adapter that reads its output and adds to its input; a gate may weigh it."""
 
     def __init__(self, norm: nn.Module, adapter: nn.Module) -> None:
         super().__init__()
         self.norm = norm
         self.adapter = adapter
+        self.gate: Factor | None = None
 
     def forward(self, x_D: Tensor) -> Tensor:
         """Return shape ``(..., D)``."""
-        normed_D: Tensor = self.norm(x_D + self.adapter(self.norm(x_D)).to(x_D.dtype))
+        normed_D: Tensor = self.norm(onto(x_D, self.adapter, self.norm(x_D), self.gate))
         return normed_D
 
 

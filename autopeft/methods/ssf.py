@@ -12,35 +12,35 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import pad
 
-from autopeft.methods.linears import bias_of, weight_of, whole_outputs
+from autopeft.kernels.scale_shift.operator import scale_shift
+from autopeft.methods.linears import bias_of, weight_of
 from autopeft.methods.places import Attached, Block, Making, Undo
 
 
 class Modulated(nn.Module):
-    """A module whose output, or a slice of it, is scaled, and shifted where there is a shift."""
+    """A module whose output, or a slice of it, is scaled, and shifted where there is a shift.
+
+    ``start`` is the first output of the slice.
+    """
 
     def __init__(
         self,
         base: nn.Module,
         scale: nn.Parameter,
         shift: nn.Parameter | None,
-        rest: tuple[int, int],
+        start: int,
     ) -> None:
         super().__init__()
         self.base = base
         self.scale = scale
         self.shift = shift
-        self._rest = rest
+        self._start = start
 
     def forward(self, x_I: Tensor) -> Tensor:
         """Return the output of the base, changed, in its shape and type."""
         y: Tensor = self.base(x_I)
-        changed = y * pad(self.scale, self._rest, value=1.0)
-        if self.shift is not None:
-            changed = changed + pad(self.shift, self._rest)
-        return changed.to(y.dtype)
+        return scale_shift(y, self.scale, self.shift, start=self._start)
 
 
 def modulate(
@@ -48,8 +48,7 @@ def modulate(
 ) -> Undo:
     """Scale, and shift, what the linear layer or norm at a site returns."""
     start = block.sites[site].start or 0
-    after = whole_outputs(block.original(site)) - start - scale.numel()
-    return block.wrap(site, lambda base: Modulated(base, scale, shift, (start, after)))
+    return block.wrap(site, lambda base: Modulated(base, scale, shift, start))
 
 
 def merge_modulation(

@@ -85,6 +85,9 @@ class RunOf(Body):
     executor: Literal["inline", "ray"] = "inline"
     workers: int = Field(default=1, ge=1, le=1_024)
     threads: int | None = Field(default=None, ge=1, le=1_024)
+    memory: int | None = Field(
+        default=None, ge=1, description="Bytes that a process which trains may use at most."
+    )
 
 
 class SearchRequest(Body):

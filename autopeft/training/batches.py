@@ -15,6 +15,11 @@ from autopeft.tasks.parts import Texts
 # order random.
 _POOL = 32
 
+PREDICTED_TOKENS = 4096
+"""Tokens that go through the model at once where nothing is learned."""
+PREDICTED_EXAMPLES = 256
+"""Examples at most, however short they are."""
+
 TaggedWord = tuple[int, int | None]
 
 
@@ -109,11 +114,27 @@ def training_batches(
         yield batches[index]
 
 
-def ordered_batches(examples: Examples, size: int) -> Iterator[Batch]:
-    """Yield every example once, the shortest first."""
-    order = np.argsort(examples.lengths, kind="stable")
-    for start in range(0, len(order), size):
-        yield examples.batch(order[start : start + size])
+def ordered_batches(
+    examples: Examples, most: int = PREDICTED_EXAMPLES, tokens: int = PREDICTED_TOKENS
+) -> Iterator[Batch]:
+    """Yield every example once, the shortest first, for prediction.
+
+    A batch has at most ``most`` examples, and no more of them than ``tokens`` allow, padding
+    included; but one at least.
+    """
+    lengths = examples.lengths
+    order = np.argsort(lengths, kind="stable")
+    begin = 0
+    while begin < len(order):
+        end = begin + _fitting(lengths[order[begin : begin + most]], tokens)
+        yield examples.batch(order[begin:end])
+        begin = end
+
+
+def _fitting(rising: NDArray[np.int64], tokens: int) -> int:
+    """Count how many sequences of rising length fit, each padded to the longest of them."""
+    padded_sizes = np.arange(1, len(rising) + 1) * rising
+    return max(1, int(np.searchsorted(padded_sizes, tokens, side="right")))
 
 
 def lengths_of(ids: Sequence[Sequence[int]]) -> NDArray[np.int64]:

@@ -3,8 +3,9 @@
 Operations and memory are counted and come out equal every time; time is measured and does not.
 """
 
+import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -13,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from autopeft.kernels.product import POINTWISE
 from autopeft.methods.inject import Injection
 from autopeft.study import Objective
 from autopeft.training.batches import Batch, Examples
+from autopeft.training.engine.halves import halves_in
 from autopeft.training.heads.model import TaskModel
 from autopeft.training.loop import autocast
 from autopeft.trial import Recipe
@@ -92,7 +95,8 @@ def _kept(model: TaskModel, injection: Injection, train: Examples, recipe: Recip
 def _saved(model: TaskModel, injection: Injection, train: Examples, recipe: Recipe) -> int:
     """Count what autograd keeps of a step's forward, each storage once."""
     module = cast("nn.Module", model)  # as the socket says
-    resident = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    kept = (*module.parameters(), *module.buffers(), *halves_in(module))
+    resident = {_storage(tensor) for tensor in kept}
     # They are held, or the place of one that has gone could be given to another.
     saved: list[Tensor] = []
 
@@ -142,5 +146,21 @@ def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     return int(2 * batch * heads * queries * key[2] * (width + value[3]))
 
 
-# What torch's counter leaves out: the fused attention of CPUs.
-_ALSO = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}  # noqa: SLF001
+def _product(x: Any, weight: Any, *_: Any, **__: Any) -> int:
+    """Count a frozen matrix's product, from shapes ``(..., inputs)`` and ``(outputs, inputs)``."""
+    return int(2 * math.prod(x) * weight[0])
+
+
+def _added(_: Any, x: Any, weight: Any, *__: Any, **___: Any) -> int:
+    """Count a product that is added in place, of shapes ``(rows, I)`` and ``(I, O)``."""
+    return int(2 * math.prod(x) * weight[1])
+
+
+# What torch's counter leaves out: the fused attention of CPUs, what is added in place, and oneDNN's
+# products.
+_ALSO: dict[Any, Callable[..., int]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,  # noqa: SLF001
+    torch.ops.aten.addmm_: _added,
+}
+if POINTWISE:
+    _ALSO[POINTWISE] = _product

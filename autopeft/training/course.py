@@ -31,13 +31,15 @@ class How:
     Every batch is taken in ``accumulate`` pieces, which need less memory and give the same to
     rounding. The state is kept every ``checkpoint_every`` steps. Training ends when ``patience``
     epochs in a row were no better on the validation part than the best; the best is what is left.
-    ``logs`` writes losses, rates and scores for TensorBoard.
+    ``logs`` writes losses, rates and scores for TensorBoard. ``memory`` are the bytes that the
+    process may use; None for what is free.
     """
 
     accumulate: int = 1
     checkpoint_every: int | None = None
     patience: int | None = None
     logs: bool = False
+    memory: int | None = None
 
 
 class LongCourse:

@@ -24,6 +24,7 @@ from autopeft.search_spaces.catalog import slots_of
 from autopeft.study import Task, Where
 from autopeft.tasks.reading import load_parts
 from autopeft.training.batches import Batch, Examples
+from autopeft.training.engine.blocks import run_on_halves
 from autopeft.training.heads.choice import encode_part, model_for
 from autopeft.training.heads.model import TaskModel
 from autopeft.training.loop import dropout, steps_of
@@ -149,6 +150,7 @@ def _tuned(  # noqa: PLR0917  # what is trained, and on what
     lora = fill(BASELINES[0], shape.blocks, slots, 8 * units * shape.blocks)
     if lora is None:
         raise ValueError("a rank of 8 always fits into its own count")
+    run_on_halves(base, shape, whole.get_output_embeddings() if task.head == "lm" else None)
     generator = torch.Generator().manual_seed(0)
     with (
         dropout(whole, recipe.dropout),
@@ -167,7 +169,7 @@ def _seconds(model: TaskModel, train: Examples, rows: NDArray[np.int64], recipe:
 
 
 def _saved_bytes(model: TaskModel, batch: Batch, recipe: Recipe) -> int:
-    """Count what autograd keeps for the backward."""
+    """Count what autograd keeps for the backward, bf16 copies of frozen weights among it."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -11,13 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from autopeft.training.batches import Examples, ordered_batches, training_batches
+from autopeft.training.batches import (
+    PREDICTED_TOKENS,
+    Examples,
+    ordered_batches,
+    training_batches,
+)
 from autopeft.training.heads.model import TaskModel
 from autopeft.training.team import ALONE, Team
 from autopeft.trial import Recipe
 
 _CLIP = 1.0
-_PREDICTION_BATCH = 64
 _DEPTH = frozenset(("layerdrop", "drop_prob", "drop_path_rate"))
 
 
@@ -32,6 +37,16 @@ class Course(Protocol):
 
     def ends(self, step: int) -> bool:
         """Do what is due after a step, and tell whether it was the last."""
+
+
+class Pace(Protocol):
+    """How batches are taken so that there is room for them; see `room.Pace`."""
+
+    def divided(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Divide the rows of a batch into pieces."""
+
+    def taken(self, step: Callable[[], float], trained: Sequence[nn.Parameter]) -> float:
+        """Take a step that leaves gradients, once more where memory runs out."""
 
 
 class DivergedError(ArithmeticError):
@@ -56,6 +71,7 @@ def fit(
     optimizer: torch.optim.Optimizer | None = None,
     done: int = 0,
     course: Course | None = None,
+    pace: Pace | None = None,
 ) -> Iterator[int]:
     """Train until ``steps`` steps are done, yielding the number of steps done after each.
 
@@ -65,7 +81,7 @@ def fit(
     ``stepped`` is told each step and those of the whole recipe, while its gradients are there.
     Training that was stopped after ``done`` steps goes on with the optimizer that it had, and with
     ``rng`` as it was at the beginning. A ``course`` divides every batch into pieces and among
-    processes, is told the losses, and may end the training.
+    processes, is told the losses, and may end the training. A ``pace`` divides them further.
 
     Raises:
         DivergedError: The loss is infinite or no number.
@@ -80,12 +96,13 @@ def fit(
     for step, rows in enumerate(batches, done + 1):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * schedule(step - 1, whole, recipe.warmup)
-        loss = _learned(model, train, rows, recipe, penalty, course)
+        learned = partial(_learned, model, train, rows, recipe, penalty, course, pace)
+        loss = pace.taken(learned, parameters) if pace else learned()
         if not math.isfinite(loss):
             raise DivergedError(f"the loss became {loss} at step {step} of {steps}")
         if course:
             course.team.sum_gradients(parameters)
-        torch.nn.utils.clip_grad_norm_(parameters, _CLIP)
+        clip(parameters)
         optimizer.step()
         if stepped:
             stepped(step, whole)
@@ -104,6 +121,7 @@ def _learned(  # noqa: PLR0917  # what is learned, and how
     recipe: Recipe,
     penalty: Callable[[], Tensor | None] | None,
     course: Course | None,
+    pace: Pace | None,
 ) -> float:
     """Add the gradients of a batch, and return its loss.
 
@@ -111,14 +129,16 @@ def _learned(  # noqa: PLR0917  # what is learned, and how
     """
     team = course.team if course else ALONE
     count = team.size * (course.pieces if course else 1)
-    pieces = [piece for piece in np.array_split(rows, count)[team.rank :: team.size] if len(piece)]
-    whole = model.scored(train.batch(rows)) if count > 1 else 1
+    own = [piece for piece in np.array_split(rows, count)[team.rank :: team.size] if len(piece)]
+    pieces = [piece for large in own for piece in (pace.divided(large) if pace else [large])]
+    divided = count > 1 or len(pieces) > 1
+    whole = model.scored(train.batch(rows)) if divided else 1
     total = 0.0
     for number, piece in enumerate(pieces):
         batch = train.batch(piece)
         with autocast(recipe):
             loss = model.loss(batch)
-            if count > 1:
+            if divided:
                 loss = loss * (model.scored(batch) / max(1, whole))
             once = number == 0 and team.rank == 0
             if once and penalty and (added := penalty()) is not None:
@@ -129,8 +149,12 @@ def _learned(  # noqa: PLR0917  # what is learned, and how
     return team.sum_of(total)
 
 
-def predict(model: TaskModel, part: Examples, recipe: Recipe) -> tuple[NDArray[np.generic], float]:
+def predict(
+    model: TaskModel, part: Examples, recipe: Recipe, tokens: int = PREDICTED_TOKENS
+) -> tuple[NDArray[np.generic], float]:
     """Return the predictions of a part in its order, and its mean loss.
+
+    About so many ``tokens`` go through the model at once.
 
     Raises:
         DivergedError: A score is infinite or no number.
@@ -139,7 +163,7 @@ def predict(model: TaskModel, part: Examples, recipe: Recipe) -> tuple[NDArray[n
     pieces: list[tuple[NDArray[np.int64], NDArray[np.generic]]] = []
     total, weight = 0.0, 0
     with torch.inference_mode(), autocast(recipe):
-        for batch in ordered_batches(part, _PREDICTION_BATCH):
+        for batch in ordered_batches(part, tokens=tokens):
             judged = model.judge(batch)
             if not judged.finite:
                 raise DivergedError("the scores of the trained model are not finite")
@@ -196,7 +220,13 @@ def optimizer_of(
     groups.append({"name": "head", "params": head, "lr": recipe.head_learning_rate})
     for group in groups:
         group["initial_lr"] = group["lr"]
-    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+    # fused: one pass over each parameter, where the default takes a dozen operators
+    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+
+
+def clip(parameters: Sequence[nn.Parameter]) -> None:
+    """Bring the norm of all gradients together down to 1, where it is larger."""
+    torch.nn.utils.clip_grad_norm_(parameters, _CLIP, foreach=True)
 
 
 def schedule(done: int, whole: int, warmup: float) -> float:

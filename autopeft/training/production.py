@@ -25,6 +25,7 @@ from autopeft.training.memory import is_out_of_memory
 from autopeft.training.model_files import find_model, first_line
 from autopeft.training.operators import operators_in
 from autopeft.training.probe import numbers_of
+from autopeft.training.room import Room
 from autopeft.training.shape import read_backbone
 from autopeft.training.team import Team, team
 from autopeft.training.towers import tower_of
@@ -38,6 +39,7 @@ class Outcome:
 
     ``same_data`` tells whether the data is the plan's own, to the byte; only then should
     ``validation`` equal ``promised``, the score of the plan's trial; None where it has none.
+    ``told`` is what a user may want to know of how it was trained.
     """
 
     metric: str
@@ -54,6 +56,7 @@ class Outcome:
     seconds: float
     operators: tuple[str, ...] = ()
     processes: int = 1
+    told: tuple[str, ...] = ()
 
 
 def train(
@@ -87,7 +90,8 @@ def _trained(  # noqa: PLR0917  # as above, and with whom
             f"the plan describes other sites than the model {where.model!r} has: it was edited by "
             "hand or made by another autopeft; export it again"
         )
-    trainer = Trainer.open(task, backbone, where, test=True, threads=threads)
+    room = Room(how.memory, 1 / together.size)
+    trainer = Trainer.open(task, backbone, where, test=True, threads=threads, room=room)
     known = fingerprint(trainer.module)
     with trainer.tuned(plan.slots, plan.configuration, plan.recipe, seed) as tuned:
         measured: Measurement | None = None
@@ -125,6 +129,7 @@ def _trained(  # noqa: PLR0917  # as above, and with whom
         seconds=measured.seconds,
         operators=ran,
         processes=together.size,
+        told=tuple(room.told),
     )
 
 

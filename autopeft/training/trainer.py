@@ -1,9 +1,10 @@
 """A backbone and encoded data, resident in memory, on which configurations are trained."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,13 +22,19 @@ from autopeft.tasks.reading import load_parts
 from autopeft.tasks.splits import PartName
 from autopeft.training.batches import Examples
 from autopeft.training.costs import costs_of
+from autopeft.training.engine.blocks import blocks_of, run_on_halves
 from autopeft.training.fisher import choose_masks
+from autopeft.training.fitting import NUMBER_BYTES, VECTORS, Work, bytes_at_most
 from autopeft.training.heads.choice import encode_part, model_for
 from autopeft.training.heads.model import TaskModel
 from autopeft.training.loop import Course, dropout, fit, optimizer_of, predict, steps_of
 from autopeft.training.model_files import find_model
+from autopeft.training.packing.lanes import lane_of
 from autopeft.training.pausing import Paused
 from autopeft.training.pretrained import check_kind, load_backbone, load_reader
+from autopeft.training.room import Room
+from autopeft.training.trunk.kept import KeptTrunk
+from autopeft.training.trunk.shelf import Shelf
 from autopeft.trial import Fidelity, Measurement, Recipe
 
 
@@ -38,10 +45,11 @@ class Tuned:
     model: TaskModel
     injection: Injection
     recipe: Recipe
+    room: Room = field(default_factory=Room)
 
     def predict(self, part: Examples) -> tuple[NDArray[np.generic], float]:
         """Return the predictions of a part in its order, and its mean loss."""
-        return predict(self.model, part, self.recipe)
+        return self.room.scored(partial(predict, self.model, part, self.recipe))
 
 
 class LongCourse(Course, Protocol):
@@ -57,21 +65,45 @@ class LongCourse(Course, Protocol):
 
 
 class Trainer:
-    """Trains configurations one after another on the same backbone and data."""
+    """Trains configurations one after another on the same backbone and data.
+
+    On a ``shelf`` is kept what the frozen lower blocks make of the data; without one they are
+    computed in every step. ``room`` is the memory that it may use.
+    """
 
     def __init__(
-        self, task: Task, backbone: Backbone, whole: Any, parts: dict[PartName, Examples]
+        self,
+        task: Task,
+        backbone: Backbone,
+        whole: Any,
+        parts: dict[PartName, Examples],
+        shelf: Shelf | None = None,
+        *,
+        room: Room | None = None,
     ) -> None:
         self.parts = parts
+        self.room = room or Room()
         self._task = task
         self._backbone = backbone
         self._whole = whole
+        self._shelf = shelf
         # A language model's own head is no part of the backbone, whose sites are counted from here.
         self._model = whole.base_model if task.head == "lm" else whole
+        head = whole.get_output_embeddings() if task.head == "lm" else None
+        run_on_halves(self._model, backbone, head)
+        self.trunk = KeptTrunk(shelf, backbone, task, self.blocks, parts) if shelf else None
 
     @classmethod
     def open(
-        cls, task: Task, backbone: Backbone, where: Where, *, test: bool, threads: int | None
+        cls,
+        task: Task,
+        backbone: Backbone,
+        where: Where,
+        *,
+        test: bool,
+        threads: int | None,
+        shelf: Shelf | None = None,
+        room: Room | None = None,
     ) -> "Trainer":
         """Load backbone, data and what encodes it; the test part only where it is asked for.
 
@@ -92,7 +124,7 @@ class Trainer:
             raise BackboneError(
                 f"the model {where.model!r} has no trained pooler: take the head 'mean' or 'cls'"
             )
-        return cls(task, backbone, model, parts)
+        return cls(task, backbone, model, parts, shelf, room=room)
 
     @property
     def module(self) -> Any:
@@ -100,17 +132,24 @@ class Trainer:
         return self._model
 
     @property
+    def whole(self) -> Any:
+        """The model as it was loaded, with a head of its own where it has one."""
+        return self._whole
+
+    @property
+    def backbone(self) -> Backbone:
+        """The shape of the backbone."""
+        return self._backbone
+
+    def lane(self) -> "Trainer":
+        """Return a trainer of the same weights and data whose model has modules of its own."""
+        whole, room = lane_of(self._whole), Room(alone=False)
+        return Trainer(self._task, self._backbone, whole, self.parts, self._shelf, room=room)
+
+    @property
     def blocks(self) -> tuple[nn.Module, ...]:
         """The modules of the backbone's blocks, in the order of a configuration's rows."""
-        found = []
-        for stack in self._backbone.stacks:
-            inside = next(
-                site.path.partition("{block}")[0]
-                for site in self._backbone.sites
-                if site.stack == stack.name and "{block}" in site.path
-            )
-            found += [self._model.get_submodule(f"{inside}{n}") for n in range(stack.blocks)]
-        return tuple(found)
+        return blocks_of(self._model, self._backbone)
 
     @contextmanager
     def tuned(
@@ -132,7 +171,7 @@ class Trainer:
             ) as injection,
         ):
             model = model_for(self._task, self._whole, self.parts["train"], generator)
-            yield Tuned(model=model, injection=injection, recipe=recipe)
+            yield Tuned(model=model, injection=injection, recipe=recipe, room=self.room)
 
     def measure(
         self,
@@ -155,9 +194,11 @@ class Trainer:
         """
         began = time.perf_counter()
         train, validation = self.parts["train"], self.parts["validation"]
+        above = yield from self._above_trunk(tuned, alone=course is None)
         steps = max(1, round(steps_of(len(train), tuned.recipe) * fidelity.share))
         injection = tuned.injection
-        with torch.random.fork_rng(devices=[]):
+        with ExitStack() as undo:
+            undo.enter_context(torch.random.fork_rng(devices=[]))
             torch.manual_seed(seed)  # for dropout, which takes no generator
             choose_masks(tuned.model, injection, train, seed)
             kept = paused if injection.resumable else None
@@ -165,10 +206,12 @@ class Trainer:
             done = kept.load(optimizer) if kept else 0
             if course:
                 done = course.begin(tuned, optimizer, self._task, self.parts)
+            pace = undo.enter_context(self.room.training(self._work(tuned, above)))
             for step in fit(
-                tuned.model, train, tuned.recipe, injection.by_method(), steps=steps,
+                above["train"], train, tuned.recipe, injection.by_method(), steps=steps,
                 rng=np.random.default_rng(seed), penalty=injection.penalty,
                 stepped=injection.stepped, optimizer=optimizer, done=done, course=course,
+                pace=pace,
             ):  # fmt: skip
                 done = step
                 yield step / steps
@@ -176,7 +219,9 @@ class Trainer:
                 kept.forget() if fidelity.whole else kept.save(optimizer, done)
             if course:
                 course.settle()
-        predictions, loss = tuned.predict(validation)
+        predictions, loss = self.room.scored(
+            partial(predict, above["validation"], validation, tuned.recipe)
+        )
         costs = costs_of(tuned.model, injection, train, validation, tuned.recipe, objectives)
         truth = validation.truth.astype(np.float64)
         yield Measurement(
@@ -191,3 +236,35 @@ class Trainer:
             **costs,
             predictions=predictions.tobytes(),
         )
+
+    def roomy(self, recipe: Recipe, beside: int = 0) -> bool:
+        """Tell whether memory is no matter: for a step, and so many numbers more in each block."""
+        block = VECTORS * NUMBER_BYTES * self._backbone.blocks
+        return self.room.ample(self._most(recipe) + block * beside)
+
+    def _most(self, recipe: Recipe) -> float:
+        head = self._whole.get_output_embeddings() if self._task.head == "lm" else None
+        words = 0 if head is None else len(head.weight)
+        return bytes_at_most(self._backbone, self.parts, recipe, words)
+
+    def _work(self, tuned: Tuned, above: Mapping[PartName, TaskModel]) -> Work:
+        """Return what its step takes memory for."""
+        return Work(
+            model=above["train"],
+            train=self.parts["train"],
+            judged=above["validation"],
+            validation=self.parts["validation"],
+            blocks=self.blocks,
+            injection=tuned.injection,
+            recipe=tuned.recipe,
+            most=self._most(tuned.recipe),
+        )
+
+    def _above_trunk(
+        self, tuned: Tuned, *, alone: bool
+    ) -> Generator[float, None, Mapping[PartName, TaskModel]]:
+        """Return the model for each part, on kept lower blocks where it can go on from there."""
+        if self.trunk is None or not alone:
+            return {"train": tuned.model, "validation": tuned.model}
+        lowest = min((row for row, _ in tuned.injection.cells()), default=self._backbone.blocks)
+        return (yield from self.trunk.above(tuned.model, tuned.recipe, lowest))

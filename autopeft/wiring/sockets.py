@@ -36,16 +36,21 @@ def estimate_of(study: Study) -> "Estimate":
     return estimate(study.task, study.backbone, study.where, study.recipe)
 
 
-def executor_of(name: str, workers: int) -> Executor:
+def executor_of(name: str, workers: int, pack: int = 1) -> Executor:
     """Build an executor.
 
     Raises:
-        OptionError: There is none of this name, or it cannot take so many workers.
+        OptionError: There is none of this name, or it cannot take so many workers, or trials at a
+            time.
     """
     _known("executor", name, EXECUTORS)
     if workers < 1:
         raise OptionError(f"--workers must be at least 1, not {workers}")
+    if pack < 1:
+        raise OptionError(f"--pack must be at least 1, not {pack}")
     if name == "ray":
+        if pack > 1:
+            raise OptionError("a worker of 'ray' trains one trial at a time: leave --pack out")
         from autopeft.executors.ray import RayExecutor
 
         return RayExecutor(workers=workers)
@@ -66,18 +71,22 @@ def evaluator_of(
     *,
     cache: Path | None = None,
     block_cache: float = 4.0,
+    memory: int | None = None,
 ) -> "FinetuneEvaluator":
-    """Build the evaluator; the cores are shared out among the workers.
+    """Build the evaluator; cores and free memory are shared out among the workers.
 
     ``pausing`` is the folder in which trials that pause are kept. In ``cache``, where it is given,
     the outputs of frozen blocks are kept, at most ``block_cache`` GiB of them; 0 for none.
+    ``memory`` are the bytes that each worker may use.
     """
     from autopeft.evaluators.finetune import FinetuneEvaluator
 
     cores = threads or max(1, (os.cpu_count() or 1) // workers)
     trunks = cache / "trunks" if cache and block_cache else None
     most = int(block_cache * 2**30)
-    return FinetuneEvaluator(study, cores, pausing, trunks=trunks, trunk_bytes=most)
+    return FinetuneEvaluator(
+        study, cores, pausing, trunks=trunks, trunk_bytes=most, memory=memory, share=1 / workers
+    )
 
 
 def shared_of(
@@ -135,13 +144,15 @@ def run(
     workers: int = 1,
     evaluator: Evaluator | None = None,
     shared: Shared | None = None,
+    pack: int = 1,
 ) -> Iterator[Trial]:
     """Run a study or go on with it, yielding every trial whenever it has changed.
 
     ``evaluator`` is what `evaluator_of` gives, and made here where it is left out. ``shared`` is
-    what `shared_of` gives; a strategy that needs it cannot do without.
+    what `shared_of` gives; a strategy that needs it cannot do without. Up to ``pack`` trials train
+    together, see `search`.
     """
-    chosen = executor_of(executor, workers)
+    chosen = executor_of(executor, workers, pack)
     store.add_study(study)
     return search(
         study,
@@ -152,6 +163,7 @@ def run(
         store=store,
         clock=time.monotonic,
         awaited=shared.watch.signing if shared else nullcontext,
+        pack=pack,
     )
 
 

@@ -71,6 +71,7 @@ _FIELDS = {
     "--executor": "run.executor",
     "--workers": "run.workers",
     "--threads": "run.threads",
+    "--memory": "run.memory",
     "--trials": "limits.trials",
     "--time": "limits.seconds",
     "--finals": "limits.finals",

@@ -71,6 +71,7 @@ def _lane(lane: Lane, name: str, chosen: Settings, *, tied: bool) -> int:
                 settings=chosen.service,
                 cache=chosen.cache_folder,
                 block_cache=chosen.block_cache,
+                memory=chosen.memory_bytes,
             )
             return Worker(means, lane, name, stopping, main=True).run()
     except StoreError as error:

@@ -21,7 +21,7 @@ class Means:
     """The store in its two roles, and the settings of the service.
 
     ``cache`` is where supernets and outputs of frozen blocks are kept from study to study, of the
-    latter at most ``block_cache`` GiB.
+    latter at most ``block_cache`` GiB. ``memory`` are the bytes that a process that trains may use.
     """
 
     service: Service
@@ -29,6 +29,11 @@ class Means:
     settings: ServiceSettings
     cache: Path
     block_cache: float = 4.0
+    memory: int | None = None
+
+    def memory_for(self, asked: int | None) -> int | None:
+        """Return the bytes that a training may use: no more than is asked for, or given here."""
+        return min((n for n in (asked, self.memory) if n is not None), default=None)
 
     def events(self, job_id: str) -> tuple[Event, ...]:
         """Return all that has happened to a job."""

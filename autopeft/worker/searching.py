@@ -80,6 +80,7 @@ def _run(this: _Search) -> tuple[tuple[str, ...], float]:
         evaluator = sockets.evaluator_of(
             study, workers, threads, folder,
             cache=this.means.cache, block_cache=this.means.block_cache,
+            memory=this.means.memory_for(run.memory),
         )  # fmt: skip
         if inline:  # a worker that is lost while it reads is not to count against a trial
             evaluator.ready()

@@ -27,6 +27,7 @@ def train(means: Means, work: Work) -> None:
         AutopeftError: There is no plan, it cannot be trained, or the work is to end: then nothing
             of it is kept.
     """
+    from autopeft.training.course import How
     from autopeft.training.production import Outcome
     from autopeft.training.production import train as trained
     from autopeft.wiring.hidden import Hidden
@@ -46,8 +47,9 @@ def train(means: Means, work: Work) -> None:
     before = furthest(means.events(job.id)).get("training", 0.0)
     work.now_at("training")
     work.look()
+    how = How(memory=means.memory)
     with work.heart.interruptible():
-        for event in trained(plan, where, folder, seed=seed, threads=body.threads):
+        for event in trained(plan, where, folder, seed=seed, threads=body.threads, how=how):
             if isinstance(event, Outcome):
                 outcome = event
                 break

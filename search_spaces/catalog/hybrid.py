@@ -40,5 +40,6 @@ METHODS: tuple[Method, ...] = (
             )
         ),
         merge="the factor differs from one input to the next",
+        pack="it reads the mask that the whole model is given",
     ),
 )

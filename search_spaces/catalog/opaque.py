@@ -1,4 +1,4 @@
-"""Methods that come through the `peft` library as they are: no slicing, no packing.
+"""Methods that come through the `peft` library as they are: no slicing.
 
 A size is what the paper varies where the count follows from it. Where it does not (a block size
 must divide a width), the method is a switch with fixed hyper-parameters, which the docstrings of
@@ -19,6 +19,7 @@ RANDLORA_RANK, SKILLS, VECTORS, EXPERTS = 32, 4, 256, 4
 _SMALLEST_CIRCLE = 8
 _WEIGHT: frozenset[Part] = frozenset({"weight"})
 _BOTH: frozenset[Part] = frozenset({"weight", "bias"})
+_DRAWS = "it draws random numbers in every step"
 _AS_ONE = "W + what the layer makes of the unit vectors, less W"
 
 REFUSED = {
@@ -176,6 +177,7 @@ def _method(  # noqa: PLR0917  # a row of the table below
     identity: bool = True,
     adds: frozenset[Part] = _WEIGHT,
     merge: str = _AS_ONE,
+    pack: str = "",
 ) -> Method:
     return Method(
         name=name,
@@ -191,6 +193,7 @@ def _method(  # noqa: PLR0917  # a row of the table below
         adds=adds,
         merges=True,
         merge=merge,
+        pack=pack,
         peft=config,
     )
 
@@ -274,6 +277,7 @@ METHODS: tuple[Method, ...] = (
     _method(
         "poly", "PolyConfig", "four low-rank products and how much of each",
         "Ponti et al. 2022, arXiv 2202.13914", "rank", _poly, 1e-3,
+        pack=_DRAWS,
     ),
     _method(
         "vblora", "VBLoRAConfig", "low-rank factors mixed from a bank of vectors",
@@ -287,6 +291,7 @@ METHODS: tuple[Method, ...] = (
     _method(
         "pvera", "PveraConfig", "VeRA with noise while it is trained",
         "PVeRA, arXiv 2512.07703", "rank", _pvera, 1e-2,
+        pack=_DRAWS,
     ),
     _method(
         "tinylora", "TinyLoraConfig", "a few numbers that steer two singular directions",

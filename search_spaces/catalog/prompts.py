@@ -5,6 +5,7 @@ from autopeft.search_spaces.method import Cost, Method, Part, Rates
 
 _NO_PLACE = "attention has no place for more keys"
 _FRONT: frozenset[Part] = frozenset({"front"})
+_LONGER = "it makes the sequence longer, before the first block"
 _NO_INPUT = "the input has no place for more than its own words"
 
 
@@ -138,6 +139,7 @@ METHODS: tuple[Method, ...] = (
         attach="autopeft.methods.prompt_tuning:attach",
         elastic=True,
         merge=_NO_INPUT,
+        pack=_LONGER,
         peft="PromptTuningConfig",
     ),
     Method(
@@ -152,6 +154,7 @@ METHODS: tuple[Method, ...] = (
         cost=_prompts,
         attach="autopeft.methods.p_tuning:attach",
         merge=_NO_INPUT,
+        pack=_LONGER,
         peft="PromptEncoderConfig",
     ),
     Method(
@@ -166,6 +169,7 @@ METHODS: tuple[Method, ...] = (
         cost=_context,
         attach="autopeft.methods.cpt:attach",
         merge=_NO_INPUT,
+        pack=_LONGER,
         peft="CPTConfig",
     ),
 )

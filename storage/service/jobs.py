@@ -156,7 +156,7 @@ class SqlJobs:
             return connection.execute(_of(owner, states)).scalar_one()
 
 
-def _of(owner: str, states: tuple[JobState, ...]) -> Select[tuple[int]]:
+def _of(owner: str, states: tuple[JobState, ...]) -> Select[int]:
     return select(func.count()).where(jobs.c.owner == owner, jobs.c.state.in_(states))
 
 

@@ -274,6 +274,7 @@ def test_control_c_ends_the_view_and_not_the_search(served, tmp_path):
         (("--metadata", "team"), "cannot read --metadata 'team': write it as KEY=VALUE"),
         (("--executor", "moon"), "no service takes 'moon' for executor: "),
         (("--store", "sqlite:///x.db"), "a service has a store of its own: leave --store out"),
+        (("--pack", "4"), "a service trains its trials one by one: leave --pack out"),
         (("--out", "here"), "the results are not there yet: leave --out out"),
         (("--space", "none.yaml"), "cannot read the space file 'none.yaml'"),
     ],

@@ -8,7 +8,10 @@ import pytest
 from autopeft.errors import BackboneError
 from autopeft.evaluators.finetune import FinetuneEvaluator
 from autopeft.executors.inline import InlineExecutor
-from autopeft.trial import Fidelity, State
+from autopeft.search import search
+from autopeft.storage.memory import MemoryStore
+from autopeft.study import Limits
+from autopeft.trial import Fidelity, Purpose, State
 from tests.models import (
     FEW,
     MANY,
@@ -97,6 +100,45 @@ def test_trials_give_in_any_order_what_they_give_alone(study):
     for seed in range(3):
         shuffled = random.Random(seed).sample(trials, len(trials))  # no secret
         assert outcomes(shared, shuffled) == alone
+
+
+def test_a_pack_gives_what_its_trials_give_alone(study, monkeypatch):
+    """Progress comes from all of them before any has ended."""
+    monkeypatch.setattr("autopeft.evaluators.finetune._PROGRESS_EVERY", 0.0)
+    trials = trials_of(study, recipe=recipe_of(), seed=0)
+    evaluator = FinetuneEvaluator(study, threads=1)
+    expected = {}
+    for trial in trials:
+        expected |= outcomes(evaluator, [trial])
+
+    events = list(evaluator.evaluate(trials))
+
+    ends = [place for place, event in enumerate(events) if event.ended]
+    assert {event.number for event in events[: ends[0]] if event.progress == 1} == {1, 2, 3, 4, 5}
+    for event in (events[place] for place in ends):
+        found, alone = event.measurement, expected[event.number].measurement
+        assert found.loss == pytest.approx(alone.loss, abs=1e-5)
+        assert replace(found, loss=0.0, seconds=0.0) == replace(alone, loss=0.0, seconds=0.0)
+
+
+def test_a_trial_of_a_pack_that_diverges_has_failed_and_the_others_go_on(study):
+    wild = recipe_of(
+        learning_rates=dict.fromkeys(study.recipe.learning_rates, 1e18),
+        head_learning_rate=1e18,
+        epochs=40,
+    )
+    usual = trials_of(study, [FEW, MANY], recipe=recipe_of())
+    lost = replace(trials_of(study, [MANY], recipe=wild)[0], number=9)
+    evaluator = FinetuneEvaluator(study, threads=1)
+
+    found = outcomes(evaluator, [usual[0], lost, usual[1]])
+
+    assert [found[number].state for number in (1, 9, 2)] == [
+        State.COMPLETE,
+        State.FAILED,
+        State.COMPLETE,
+    ]
+    assert found[9].failure.startswith("diverged: the loss became ")
 
 
 def test_another_seed_gives_another_measurement(study):
@@ -194,3 +236,44 @@ def test_what_cannot_be_loaded_is_found_out_before_a_trial(study, tmp_path):
 
     with pytest.raises(BackboneError, match=r"is no model: .* has no config\.json"):
         FinetuneEvaluator(gone, threads=1).ready()
+
+
+class Listed:
+    """Proposes what it was given, whatever comes of it; the first as a baseline."""
+
+    def __init__(self, proposals):
+        first, *rest = proposals
+        self._proposals = [replace(first, purpose=Purpose.BASELINE), *rest]
+
+    def ask(self):
+        return self._proposals.pop(0) if self._proposals else None
+
+    def tell(self, trial):
+        """Learn nothing."""
+
+
+def test_a_search_in_packs_finds_what_it_finds_without(tmp_path):
+    """The same finalists, and the same scores of all."""
+    data = write_rows(tmp_path / "data.csv", opinions(80))
+    study = replace(study_on(str(save_tiny(tmp_path / "model")), data, recipe_of()), finals=1)
+    ends = []
+    for pack in (1, 4):
+        store = MemoryStore()
+        store.add_study(study)
+        trials = search(
+            study,
+            Limits(trials=5),
+            strategy=Listed([trial.proposal for trial in trials_of(study, recipe=recipe_of())]),
+            evaluator=FinetuneEvaluator(study, threads=1),
+            executor=InlineExecutor(),
+            store=store,
+            pack=pack,
+        )
+        assert [trial.number for trial in trials if trial.ended]
+        ends.append(store.trials(study.id))
+
+    one, packed = ends
+    assert [trial.proposal for trial in packed] == [trial.proposal for trial in one]
+    for found, alone in zip(packed, one, strict=True):
+        assert found.measurement.loss == pytest.approx(alone.measurement.loss, abs=1e-4)
+        assert found.measurement.score == alone.measurement.score

@@ -4,8 +4,12 @@ import math
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
-from autopeft.kernels.prefix_attention import eager, naive
+from autopeft.errors import KernelError
+from autopeft.kernels import forms
+from autopeft.kernels.prefix_attention import chunked, eager, naive
+from autopeft.kernels.prefix_attention.operator import prefix_attention
 
 # Batch, heads, queries, keys, prefix, width of a head; no multiple of any block but the last.
 SHAPES = [(1, 1, 1, 1, 1, 3), (2, 3, 7, 5, 2, 5), (3, 2, 17, 33, 11, 7), (2, 4, 16, 16, 8, 16)]
@@ -228,3 +232,171 @@ def test_dropout_keeps_the_mean(module):
     assert (draws[0] - plain).abs().max() > 0.05
     error = draws.std(0) / len(draws) ** 0.5
     assert ((draws.mean(0) - plain).abs() < 4.5 * error).all(), "4.5 standard errors"
+
+
+def outcome(way, given, more, *, prefixed=True):
+    """Return output and gradients of what `special` gives."""
+    query, key, value, prefix, mask = given
+    leaves = [query, key, value, *(prefix if prefixed else ())]
+    for leaf in leaves:
+        leaf.grad = None
+    out = way(query, key, value, prefix if prefixed else None, mask, 0.4, **more)
+    (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(9))).sum().backward()
+    return [out.detach(), *(leaf.grad.clone() for leaf in leaves)]
+
+
+@pytest.mark.parametrize("scores", [1, 100, 1 << 20])
+@pytest.mark.parametrize("prefixed", [False, True])
+@pytest.mark.parametrize("extra", ["groups", "causal", "added"])
+def test_in_pieces_it_is_the_definition(monkeypatch, extra, prefixed, scores):
+    """A head at a time, a few, and everything at once."""
+    monkeypatch.setattr(chunked, "SCORES", scores)
+    given, more = special(extra)
+    ways = (
+        lambda *operands, causal=False: chunked.chunked(*operands, causal=causal),
+        naive.prefix_attention,
+    )
+
+    found, expected = (outcome(way, given, more, prefixed=prefixed) for way in ways)
+
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_in_pieces_a_prefix_alone_may_learn():
+    """The lowest block that learns; its keys and values are multiplied no further than that."""
+    given, _ = special("groups")
+    still = [x.detach() for x in given[:3]]
+
+    found, expected = (
+        torch.autograd.grad(out.square().sum(), given[3])
+        for out in (
+            chunked.chunked(*still, *given[3:], 0.4, causal=False),
+            naive.prefix_attention(*still, *given[3:], 0.4),
+        )
+    )
+
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_many_keys_stay_within_the_rounding_of_half_precision(masked):
+    given = operands((1, 2, 20, 250, 3, 8), prefixed=True, masked=masked, dtype=torch.bfloat16)
+    expected = gradients(naive.prefix_attention, given)
+
+    found = gradients(eager.prefix_attention, given, torch.bfloat16)
+
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.02 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize(("keys", "kept"), [(100, True), (250, False)])
+def test_weights_of_many_keys_are_not_kept(keys, kept):
+    given = operands((1, 2, 50, keys, 3, 8), prefixed=True, masked=False, dtype=torch.bfloat16)
+    sizes = []
+
+    with saved_tensors_hooks(lambda x: sizes.append(x.numel()), lambda x: x):
+        eager.prefix_attention(*given, 0.4)
+
+    assert (max(sizes) >= 2 * 50 * keys) is kept
+
+
+@pytest.mark.parametrize("keys", [100, 250])
+def test_under_autocast_no_weights_are_kept_in_single_precision(keys):
+    given = operands((1, 2, 50, keys, 3, 8), prefixed=True, masked=True)
+    types = {}
+
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        saved_tensors_hooks(
+            lambda x: types.setdefault(x.shape[-1], set()).add(x.dtype) or x, lambda x: x
+        ),
+    ):
+        out = prefix_attention(*given, 0.4)
+    out.float().sum().backward()
+
+    assert out.dtype is torch.bfloat16
+    assert torch.float32 not in types.get(keys + 3, set())
+    assert given[3][0].grad.dtype is torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("number", [None, torch.finfo(torch.float32).min])
+@pytest.mark.parametrize("keys", [5, 250])
+def test_a_query_that_sees_nothing_weighs_all_keys_alike(dtype, number, keys):
+    """Whether that is said by false or by the lowest number: padding has a mean, not NaN."""
+    query, key, value, _, _ = operands(
+        (1, 2, 3, keys, 1, 8), prefixed=False, masked=False, dtype=dtype
+    )
+    mask = torch.ones(1, 1, 3, keys, dtype=torch.bool)
+    mask[:, :, 1] = False
+    if number is not None:
+        mask = torch.zeros(mask.shape).masked_fill(~mask, number)
+
+    out = eager.prefix_attention(query, key, value, None, mask, 0.4)
+    out.float().sum().backward()
+
+    mean = value.detach().float().mean(2)
+    torch.testing.assert_close(out[:, :, 1].float(), mean, rtol=0.01, atol=0.01)
+    assert query.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("form", ["naive", "eager"])
+def test_the_operator_takes_the_form_that_is_asked_for(form):
+    given, more = special("gate")
+
+    with forms.using(form):
+        found = outcome(prefix_attention, given, more)
+
+    way = {"naive": naive, "eager": eager}[form].prefix_attention
+    for one, other in zip(found, outcome(way, given, more), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_nothing_in_is_nothing_out():
+    """No example, no query, and nothing to look at."""
+    for shape in (0, 2, 3, 4, 5, 8), (1, 2, 0, 4, 5, 8), (1, 2, 3, 0, 0, 8):
+        for dtype in (torch.float32, torch.bfloat16):
+            query, key, value, prefix, _ = operands(shape, prefixed=True, masked=False, dtype=dtype)
+            out = prefix_attention(query, key, value, prefix, None, 0.4)
+            out.sum().backward()
+
+            assert out.shape == query.shape
+            assert not out.any()
+            assert not prefix[0].grad.any()
+
+
+def called(*, mask=None, gate=None, dropout=0.0, **changed):
+    """Call the operator on operands of which some are changed."""
+    query, key, value, prefix, _ = operands((2, 4, 3, 5, 2, 8), prefixed=True, masked=False)
+    given = {"query": query, "key": key, "value": value, "prefix": prefix} | changed
+    return prefix_attention(*given.values(), mask, 0.4, dropout, gate_BTP=gate)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"query": torch.ones(2, 4, 3, 8).double()}, "query in torch.float64: its kernels know"),
+        ({"query": torch.ones(2, 4, 3, 8).half()}, "in one type, and got torch.float16, torch.flo"),
+        ({"query": torch.ones(2, 3, 3, 8)}, r"G divides H, and got \(2, 3, 3, 8\) and \(2, 4, 5"),
+        ({"key": torch.ones(2, 4, 6, 8)}, r"G divides H, and got .*\(2, 4, 6, 8\) and \(2, 4, 5"),
+        ({"query": torch.ones(2, 4, 3, 7)}, r"G divides H, and got \(2, 4, 3, 7\)"),
+        ({"value": torch.ones(4, 5, 8)}, r"G divides H, and got .*\(4, 5, 8\)"),
+        ({"prefix": (torch.ones(2, 30),) * 2}, "as all heads of the sequence, 32 and 32, and got"),
+        ({"prefix": (torch.ones(2, 32), torch.ones(1, 32))}, "a prefix of as many keys as values"),
+        ({"mask": torch.ones(2, 1, 3, 4) > 0}, r"a mask that spreads to \(2, 4, 3, 5\), and got"),
+        ({"mask": torch.ones(2, 1, 3, 5).int()}, "cannot take mask in torch.int32"),
+        ({"mask": torch.ones(2, 1, 3, 5, device="meta") > 0}, "all operands on one device: .*meta"),
+        (
+            {"gate": torch.ones(2, 3, 4)},
+            r"each of the 2 positions .*\(2, 3, 2\), and got \(2, 3, 4",
+        ),
+        ({"gate": torch.ones(2, 3, 2), "prefix": None}, "gates on each of the 0 positions of its"),
+        ({"dropout": 1.0}, "cannot drop 1.0 of its weights: write 0 to 0.99"),
+    ],
+    ids=lambda x: x[:30] if isinstance(x, str) else "",
+)
+def test_operands_that_do_not_fit_together_are_refused(changed, said):
+    with pytest.raises(KernelError, match=said):
+        called(**changed)

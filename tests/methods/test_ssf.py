@@ -15,9 +15,9 @@ from tests.methods.filling import count, filled, hidden, shake
 from tests.models import tiny
 
 
-def modulated(base, scale, shift=None, rest=(0, 0)):
+def modulated(base, scale, shift=None, start=0):
     shift = None if shift is None else nn.Parameter(torch.tensor(shift))
-    return Modulated(base, nn.Parameter(torch.tensor(scale)), shift, rest)
+    return Modulated(base, nn.Parameter(torch.tensor(scale)), shift, start)
 
 
 def test_what_a_layer_returns_is_scaled_and_shifted():
@@ -27,7 +27,7 @@ def test_what_a_layer_returns_is_scaled_and_shifted():
 
 
 def test_of_a_fused_matrix_only_the_slice_changes():
-    layer = modulated(nn.Identity(), [2.0], [10.0], rest=(1, 2))
+    layer = modulated(nn.Identity(), [2.0], [10.0], start=1)
 
     assert layer(torch.ones(4)).tolist() == [1.0, 12.0, 1.0, 1.0]
 

@@ -139,3 +139,19 @@ def test_no_text_is_longer_than_the_model_can_take():
     tokenizer.model_max_length = 6
 
     assert encode(tokenizer, part("plain0 " * 30), 128).lengths.tolist() == [6]
+
+
+def test_prediction_is_bounded_in_tokens_with_padding():
+    """8 tokens: 2, 3 and 3 are padded to 9 in all, which is too many; 9 alone has to be."""
+    data = encoded([9, 3, 2, 3, 4])
+
+    batches = list(ordered_batches(data, tokens=8))
+
+    assert [batch.rows.tolist() for batch in batches] == [[2, 1], [3, 4], [0]]
+    assert all(batch.inputs["input_ids"].numel() <= 9 for batch in batches)
+
+
+def test_short_examples_are_bounded_in_number():
+    data = encoded([1] * 7)
+
+    assert [len(batch.rows) for batch in ordered_batches(data, 3, tokens=100)] == [3, 3, 1]

@@ -4,6 +4,7 @@ Axes: ... any leading axes, I inputs, O outputs, R rank. Factors are stored rank
 rank r is the contiguous view ``[:r]``.
 """
 
+import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -15,11 +16,38 @@ def lora_linear(  # noqa: PLR0917  # operands, in the order of the formula
     down_RI: Tensor,
     up_RO: Tensor,
     scale: float,
+    *,
+    kept_I: Tensor | None = None,
+    residual_O: Tensor | None = None,
 ) -> Tensor:
-    """Return ``x Wᵀ + b + scale · (x Dᵀ) U``, shape ``(..., O)`` (Hu et al. 2021, eq. 3)."""
-    return linear(x_I, weight_OI, bias_O) + low_rank(x_I, down_RI, up_RO, scale)
+    """Return ``x Wᵀ + b + scale · ((kept ∘ x) Dᵀ) U + residual``, shape ``(..., O)``.
+
+    Hu et al. 2021, eq. 3. ``kept_I``, of x's shape, is the dropout in front of the product: 0 where
+    an input is dropped, and 1 / (1 - dropout) where it is kept. ``residual_O`` has the output's
+    shape.
+    """
+    y_O = linear(x_I, weight_OI, bias_O) + low_rank(x_I, down_RI, up_RO, scale, kept_I=kept_I)
+    return y_O if residual_O is None else y_O + residual_O
 
 
-def low_rank(x_I: Tensor, down_RI: Tensor, up_RO: Tensor, scale: float) -> Tensor:
-    """Return ``scale · (x Dᵀ) U``, shape ``(..., O)``."""
-    return scale * (x_I @ down_RI.T) @ up_RO
+def low_rank(
+    x_I: Tensor, down_RI: Tensor, up_RO: Tensor, scale: float, *, kept_I: Tensor | None = None
+) -> Tensor:
+    """Return ``scale · ((kept ∘ x) Dᵀ) U``, shape ``(..., O)``."""
+    kept = x_I if kept_I is None else kept_I * x_I
+    return scale * (kept @ down_RI.T) @ up_RO
+
+
+def row_norms(weight_OI: Tensor, down_RI: Tensor, up_RO: Tensor, scale: float) -> Tensor:
+    """Return the norms of the rows of ``W + scale · Uᵀ D``, shape ``(O,)``, as DoRA has them."""
+    norms_O: Tensor = torch.linalg.vector_norm(weight_OI + scale * up_RO.T @ down_RI, dim=1)
+    return norms_O
+
+
+def kept(x_I: Tensor, dropout: float, seed: int) -> Tensor | None:
+    """Return 0 where an input is dropped, and 1 / (1 - dropout) elsewhere; None without dropout."""
+    if dropout == 0:
+        return None
+    generator = torch.Generator(x_I.device).manual_seed(seed)
+    drawn = torch.empty_like(x_I, memory_format=torch.contiguous_format)
+    return drawn.bernoulli_(1 - dropout, generator=generator).div_(1 - dropout)

@@ -31,6 +31,7 @@ def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
     query's factor on the keys and the values of the prefix.
     """
     key, value, mask = with_prefix(query_BHTK, key_BGSK, value_BGSK, prefix, mask_BHTS, causal)
+    key, value = _to_heads(key, query_BHTK.shape[1]), _to_heads(value, query_BHTK.shape[1])
     factor_B1TS = None if gate_BTP is None else _padded(gate_BTP, key.shape[2])
     weights_BHTS = query_BHTK @ key.transpose(-1, -2) * scale
     if factor_B1TS is not None:
@@ -51,26 +52,42 @@ def with_prefix(  # noqa: PLR0917  # as above
     mask_BHTS: Tensor | None,
     causal: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Put the prefix in front of keys and values, one head for each of the queries.
-
-    The mask comes back as wide as the keys: it admits the prefix, and hides what comes later.
-    """
-    heads, queries = query_BHTK.shape[1:3]
-    mask = mask_BHTS
-    if causal:
-        mask = with_past_only(mask, queries, key_BGSK.shape[2], query_BHTK.device)
+    """Put the prefix in front of keys and values; the mask comes back as wide as the keys."""
+    mask = wide_mask(query_BHTK, key_BGSK, prefix, mask_BHTS, causal)
     if prefix is None:
-        return _to_heads(key_BGSK, heads), _to_heads(value_BGSK, heads), mask
-    key_BGPK, value_BGPK = (
-        part.to(x.dtype).view(-1, x.shape[1], x.shape[3]).transpose(0, 1).expand(len(x), -1, -1, -1)
+        return key_BGSK, value_BGSK, mask
+    key_GPK, value_GPK = learned(prefix, key_BGSK, value_BGSK)
+    key = torch.cat([key_GPK.expand(len(key_BGSK), -1, -1, -1), key_BGSK], dim=2)
+    value = torch.cat([value_GPK.expand(len(value_BGSK), -1, -1, -1), value_BGSK], dim=2)
+    return key, value, mask
+
+
+def learned(
+    prefix: tuple[Tensor, Tensor], key_BGSK: Tensor, value_BGSK: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the prefix by heads, in the type of the keys and values before which it belongs."""
+    key_GPK, value_GPK = (
+        part.to(x.dtype).view(-1, x.shape[1], x.shape[3]).transpose(0, 1)
         for part, x in zip(prefix, (key_BGSK, value_BGSK), strict=True)
     )
-    if mask is not None:
-        shape = (*mask.shape[:-1], key_BGPK.shape[2])
-        free = mask.new_ones(shape) if mask.dtype == torch.bool else mask.new_zeros(shape)
-        mask = torch.cat([free, mask], dim=-1)
-    key, value = torch.cat([key_BGPK, key_BGSK], dim=2), torch.cat([value_BGPK, value_BGSK], dim=2)
-    return _to_heads(key, heads), _to_heads(value, heads), mask
+    return key_GPK, value_GPK
+
+
+def wide_mask(
+    query_BHTK: Tensor,
+    key_BGSK: Tensor,
+    prefix: tuple[Tensor, Tensor] | None,
+    mask: Tensor | None,
+    causal: bool,
+) -> Tensor | None:
+    """Return the mask of prefix and sequence: it admits the prefix, and hides what comes later."""
+    if causal:
+        mask = with_past_only(mask, query_BHTK.shape[2], key_BGSK.shape[2], query_BHTK.device)
+    if mask is None or prefix is None:
+        return mask
+    shape = (*mask.shape[:-1], len(prefix[0]))
+    free = mask.new_ones(shape) if mask.dtype == torch.bool else mask.new_zeros(shape)
+    return torch.cat([free, mask], dim=-1)
 
 
 def with_past_only(mask: Tensor | None, queries: int, keys: int, device: torch.device) -> Tensor:

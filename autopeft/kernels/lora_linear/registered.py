@@ -1,0 +1,160 @@
+"""LoRA's linear map as an operator of torch: for autograd, ``torch.compile`` and FSDP as any other.
+
+Its kernels see two axes; the factors' gradients are summed in fp32. Axes as in ``naive.py``, and N
+rows: all leading axes as one.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autopeft.kernels.lora_linear import triton
+from autopeft.kernels.lora_linear.eager import rows_of
+from autopeft.kernels.lora_linear.triton import Dropping, Wanted
+
+
+def run(  # noqa: PLR0917  # operands, in the order of the formula
+    x_I: Tensor,
+    weight_OI: Tensor | None,
+    bias_O: Tensor | None,
+    down_RI: Tensor,
+    up_RO: Tensor,
+    residual_O: Tensor | None,
+    scale: float,
+    dropout: float,
+    seed: int,
+) -> Tensor:
+    """Return ``x Wᵀ + b + scale · (drop(x) Dᵀ) U + residual`` for any leading axes."""
+    residual_NO = None if residual_O is None else rows_of(residual_O)
+    y_NO: Tensor
+    y_NO, _ = lora_linear(
+        rows_of(x_I), weight_OI, bias_O, down_RI, up_RO, residual_NO, scale, dropout, seed
+    )
+    return y_NO.view(*x_I.shape[:-1], up_RO.shape[1])
+
+
+@torch.library.custom_op("autopeft::lora_linear", mutates_args=())
+def lora_linear(  # noqa: PLR0917  # the operator's schema
+    x_NI: Tensor,
+    weight_OI: Tensor | None,
+    bias_O: Tensor | None,
+    down_RI: Tensor,
+    up_RO: Tensor,
+    residual_NO: Tensor | None,
+    scale: float,
+    dropout: float,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Return the output, and the rank-r activation, which has no gradient of its own."""
+    dropping = Dropping(share=dropout, seed=seed)
+    return triton.forward(x_NI, weight_OI, bias_O, down_RI, up_RO, residual_NO, scale, dropping)
+
+
+@lora_linear.register_fake
+def _(  # as above
+    x_NI: Tensor,
+    _weight_OI: Tensor | None,
+    _bias_O: Tensor | None,
+    down_RI: Tensor,
+    up_RO: Tensor,
+    _residual_NO: Tensor | None,
+    _scale: float,
+    _dropout: float,
+    _seed: int,
+) -> tuple[Tensor, Tensor]:
+    rows = x_NI.shape[0]
+    return x_NI.new_empty(rows, up_RO.shape[1]), x_NI.new_empty(rows, down_RI.shape[0])
+
+
+@torch.library.custom_op("autopeft::lora_linear_backward", mutates_args=())
+def lora_linear_backward(  # noqa: PLR0917  # the operator's schema
+    g_NO: Tensor,
+    x_NI: Tensor | None,
+    hidden_NR: Tensor | None,
+    weight_OI: Tensor | None,
+    down_RI: Tensor,
+    up_RO: Tensor,
+    scale: float,
+    dropout: float,
+    seed: int,
+    of_x: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, ``down`` and ``up``; empty where it is not asked for.
+
+    That of ``down`` is asked for by giving x, and that of ``up`` by giving the activation.
+    """
+    wanted = Wanted(x=of_x, down=x_NI is not None, up=hidden_NR is not None)
+    dropping = Dropping(share=dropout, seed=seed)
+    g_x, g_down, g_up = triton.backward(
+        g_NO, x_NI, hidden_NR, weight_OI, down_RI, up_RO, scale, wanted, dropping
+    )
+    return (
+        g_NO.new_empty(0) if g_x is None else g_x,
+        down_RI.new_empty(0) if g_down is None else g_down,
+        up_RO.new_empty(0) if g_up is None else g_up,
+    )
+
+
+@lora_linear_backward.register_fake
+def _(  # noqa: PLR0917  # as above
+    g_NO: Tensor,
+    x_NI: Tensor | None,
+    hidden_NR: Tensor | None,
+    _weight_OI: Tensor | None,
+    down_RI: Tensor,
+    up_RO: Tensor,
+    _scale: float,
+    _dropout: float,
+    _seed: int,
+    of_x: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        g_NO.new_empty(g_NO.shape[0], down_RI.shape[1]) if of_x else g_NO.new_empty(0),
+        down_RI.new_empty(down_RI.shape if x_NI is not None else 0),
+        up_RO.new_empty(up_RO.shape if hidden_NR is not None else 0),
+    )
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x_NI, weight_OI, _, down_RI, up_RO, _, *ctx.numbers = inputs
+    _, of_weight, _, of_down, of_up, *_ = ctx.needs_input_grad
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(
+        x_NI if of_down or of_weight else None, output[1] if of_up else None, weight_OI, down_RI,
+        up_RO,
+    )  # fmt: skip
+
+
+def _gradients(ctx: Any, g_NO: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    if g_NO is None:
+        return (None,) * 9
+    of_x, of_weight, of_bias, of_down, of_up, of_residual, *_ = ctx.needs_input_grad
+    x_NI, hidden_NR, weight_OI, down_RI, up_RO = ctx.saved_tensors
+    g_x, g_down, g_up = lora_linear_backward(
+        g_NO, x_NI if of_down else None, hidden_NR, weight_OI, down_RI, up_RO, *ctx.numbers, of_x
+    )
+    return (
+        g_x if of_x else None,
+        g_NO.T @ x_NI if of_weight else None,
+        g_NO.sum(0) if of_bias else None,
+        g_down if of_down else None,
+        g_up if of_up else None,
+        g_NO if of_residual else None,
+        None, None, None,
+    )  # fmt: skip
+
+
+lora_linear.register_autograd(_gradients, setup_context=_keep)
+
+
+@torch.library.custom_op("autopeft::row_norms", mutates_args=())
+def row_norms(weight_OI: Tensor, down_RI: Tensor, up_RO: Tensor, scale: float) -> Tensor:
+    """Return the norms of the rows of ``W + scale · Uᵀ D``; no operand has a gradient."""
+    return triton.row_norms(weight_OI, down_RI, up_RO, scale)
+
+
+@row_norms.register_fake
+def _(weight_OI: Tensor, _down_RI: Tensor, _up_RO: Tensor, _scale: float) -> Tensor:
+    return weight_OI.new_empty(weight_OI.shape[0], dtype=torch.float32)

@@ -1,0 +1,74 @@
+"""How much memory a step takes at its peak: the tensors that are there at once, counted.
+
+Every operator's results are counted while they are there, a storage once, through the forward and
+the backward; so it comes out equal every time, and what is computed twice counts as it falls. What
+an operator takes for itself and gives back before it returns is not seen, nor is what the allocator
+keeps.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from torch import Tensor, UntypedStorage
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class _EnoughError(Exception):
+    """More is there than was allowed."""
+
+
+def peak_of(step: Callable[[], None], known: Iterable[Tensor], most: float = float("inf")) -> int:
+    """Return the most bytes that a step has at once, beside what is ``known`` and stays.
+
+    A step that comes to more than ``most`` ends there, and what it came to is returned.
+    """
+    counting = _Counting(known, most)
+    with suppress(_EnoughError), counting:
+        step()
+    return counting.peak
+
+
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Counts the bytes of storages that were made and have not gone yet."""
+
+    def __init__(self, known: Iterable[Tensor], most: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.peak = 0
+        self._now = 0
+        self._most = most
+        self._seen = {_name(tensor.untyped_storage()) for tensor in known}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operator, and count what it has made."""
+        results = func(*args, **(kwargs or {}))
+        for result in tree_leaves(results):
+            if isinstance(result, Tensor):
+                self._add(result.untyped_storage())
+        return results
+
+    def _add(self, storage: UntypedStorage) -> None:
+        name = _name(storage)
+        if name in self._seen:
+            return
+        self._seen.add(name)
+        size = storage.nbytes()
+        weakref.finalize(storage, self._forget, name, size).atexit = False
+        self._now += size
+        self.peak = max(self.peak, self._now)
+        if self.peak > self._most:
+            raise _EnoughError
+
+    def _forget(self, name: int, size: int) -> None:
+        self._seen.discard(name)
+        self._now -= size
+
+
+def _name(storage: UntypedStorage) -> int:
+    # Unlike the place of its bytes, it is another one for every storage, also for empty ones.
+    name: int = storage._cdata  # noqa: SLF001  # torch has no other name for it
+    return name

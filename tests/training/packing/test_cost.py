@@ -1,0 +1,46 @@
+"""What makes a pack: what has something to share, as far as memory reaches."""
+
+import pytest
+
+from autopeft.training.packing.cost import packs
+from tests.models import FEW, MANY, Bench, opinions, save_tiny, write_rows
+from tests.training.packing.packs import in_rows, wanted
+
+UPPER = {"lora@attention.query": 2}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    return Bench(save_tiny(folder / "model"), write_rows(folder / "data.csv", opinions(80)))
+
+
+def divided(bench, trainings, **given):
+    return packs(bench.trainer, bench.slots, [one.proposal for one in trainings], **given)
+
+
+def test_small_batches_go_together(bench):
+    assert divided(bench, [wanted(bench, FEW), wanted(bench, MANY, seed=1)]) == [[0, 1]]
+
+
+def test_with_dropout_a_trial_shares_nothing_and_is_alone(bench):
+    trainings = [wanted(bench, FEW), wanted(bench, FEW, dropout=0.1), wanted(bench, MANY)]
+
+    assert divided(bench, trainings) == [[0, 2], [1]]
+
+
+def test_a_method_that_cannot_pass_with_others_is_alone_unless_it_has_blocks_below(bench):
+    prompts = {"prompt_tuning@embeddings": 2}
+    above = in_rows(bench, {"poly@attention.query": 2}, {1})
+
+    trainings = [wanted(bench, prompts), wanted(bench, above), wanted(bench, UPPER)]
+
+    assert divided(bench, trainings) == [[0], [1, 2]]
+
+
+def test_what_is_trained_by_all_of_a_pack_has_its_share_of_memory(bench):
+    trainings = [wanted(bench, MANY) for _ in range(5)]
+    each = 16 * trainings[0].proposal.configuration.parameters(bench.slots)
+
+    assert divided(bench, trainings, memory=4 * 2.5 * each) == [[0, 1], [2, 3], [4]]
+    assert divided(bench, trainings, memory=1) == [[0], [1], [2], [3], [4]]
