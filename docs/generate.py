@@ -163,11 +163,16 @@ def _taken(found: Sequence["Compiled"]) -> str:
     """Say what some variants take on one kind of GPU, from the least to the most."""
     registers = [each.registers for each in found]
     shared = max(each.shared for each in found) / 1024
-    cores = ", ".join(sorted({each.cores for each in found} - {""}))
+    cores = ", ".join(sorted({one for each in found for one in each.cores.split(", ")} - {""}))
     problems = sorted({f"**{problem}**" for each in found for problem in each.problems})
     least, most = min(registers), max(registers)
     count = str(least) if least == most else f"{least} to {most}"
-    said = (f"{count} registers", f"up to {shared:.1f} KiB" if shared else "", cores, *problems)
+    said = (
+        f"{count} registers",
+        f"up to {shared:.1f} KiB" if shared >= 0.1 else "",
+        cores,
+        *problems,
+    )
     return ", ".join(filter(None, said))
 
 

@@ -79,6 +79,8 @@ def _has_triton() -> bool:
 def check_operands(operator: str, **operands: Tensor | None) -> None:
     """Refuse operands that the kernels cannot take together; None stands for one left out.
 
+    Double precision is for processors: no kernel of a GPU takes it.
+
     Raises:
         KernelError: They lie on several devices, or one is neither float32, float16 nor bfloat16.
     """
@@ -88,11 +90,15 @@ def check_operands(operator: str, **operands: Tensor | None) -> None:
         where = ", ".join(f"{name} on {tensor.device}" for name, tensor in present.items())
         raise KernelError(f"{operator} needs all operands on one device: {where}")
     for name, tensor in present.items():
-        if tensor.dtype not in _NUMBERS:
+        if tensor.dtype not in _NUMBERS and not _may_be_double(tensor):
             raise KernelError(
                 f"{operator} cannot take {name} in {tensor.dtype}: its kernels know float32, "
                 "float16 and bfloat16"
             )
+
+
+def _may_be_double(tensor: Tensor) -> bool:
+    return tensor.dtype is torch.float64 and form_for(tensor) != "triton"
 
 
 def in_autocast(tensor: Tensor) -> Tensor:

@@ -12,14 +12,13 @@ from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autopeft.backbone import Backbone
 from autopeft.methods.inject import Injection
 from autopeft.process import give_memory_back
 from autopeft.tasks.splits import PartName
-from autopeft.training.batches import PREDICTED_EXAMPLES, PREDICTED_TOKENS, Examples
+from autopeft.training.batches import PREDICTED_EXAMPLES, PREDICTED_TOKENS, Batch, Examples
 from autopeft.training.engine.halves import halves_in
 from autopeft.training.footprint import peak_of
 from autopeft.training.heads.model import TaskModel
@@ -29,8 +28,6 @@ from autopeft.trial import Recipe
 
 COPIES = 3
 """Of what is trained, beside itself: a gradient that is added to, and AdamW's two moments."""
-
-Rows = NDArray[np.int64]
 
 _PROMPTS = 64  # what methods may put in front of a text
 VECTORS = 60
@@ -91,7 +88,7 @@ class Fitting:
         self.reached = 0
         """The least that one example came to before it was too much."""
         with _apart(work), suppress(MemoryError, RuntimeError):
-            _judge(work.judged, work.validation, [0], work.recipe)  # makes the copies in bf16
+            _judge(work.judged, work.validation.batch([0]), work.recipe)  # makes the copies in bf16
         module = cast("nn.Module", work.model)  # as the socket says
         self._known = [*module.parameters(), *module.buffers(), *halves_in(module)]
         give_memory_back()
@@ -110,12 +107,13 @@ class Fitting:
         found = self._largest(part, self._score, wanted)
         return most if found == wanted else max(1, found) * cost
 
-    def _largest(self, part: Examples, step: Callable[[Rows], None], batch: int) -> int:
+    def _largest(self, part: Examples, step: Callable[[Batch], None], batch: int) -> int:
         order = np.argsort(part.lengths, kind="stable")
         batch = min(batch, len(order))
 
         def peak(count: int) -> float:
-            return self._peak(lambda: step(order[len(order) - count :]))
+            longest = part.batch(order[len(order) - count :])
+            return self._peak(lambda: step(longest))
 
         if (one := peak(1)) > self._free:
             self.reached = int(min(self.reached or math.inf, one))
@@ -141,24 +139,24 @@ class Fitting:
                     raise
                 return math.inf
 
-    def _learn(self, rows: Rows) -> None:
+    def _learn(self, batch: Batch) -> None:
         work = self._work
         work.model.train()
         with torch.enable_grad():
             with autocast(work.recipe):
-                loss = work.model.loss(work.train.batch(rows))
+                loss = work.model.loss(batch)
                 if (added := work.injection.penalty()) is not None:
                     loss = loss + added
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
-    def _score(self, rows: Rows) -> None:
-        _judge(self._work.judged, self._work.validation, rows, self._work.recipe)
+    def _score(self, batch: Batch) -> None:
+        _judge(self._work.judged, batch, self._work.recipe)
 
 
-def _judge(model: TaskModel, part: Examples, rows: Sequence[int] | Rows, recipe: Recipe) -> None:
+def _judge(model: TaskModel, batch: Batch, recipe: Recipe) -> None:
     model.eval()
     with torch.no_grad(), autocast(recipe):
-        model.judge(part.batch(rows))
+        model.judge(batch)
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class _EnoughError(Exception):
-    """More is there than was allowed."""
+class _EnoughError(BaseException):
+    """More is there than was allowed; nothing on the way may take it for an error of its own."""
 
 
 def peak_of(step: Callable[[], None], known: Iterable[Tensor], most: float = float("inf")) -> int:

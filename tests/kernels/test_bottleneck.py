@@ -206,7 +206,10 @@ def test_an_unknown_activation_is_refused():
 
 
 def test_numbers_that_no_kernel_knows_are_refused():
-    with pytest.raises(KernelError, match=r"bottleneck cannot take x in torch\.float64"):
+    with (
+        forms.using("triton"),
+        pytest.raises(KernelError, match=r"bottleneck cannot take x in torch\.float64"),
+    ):
         called(bottleneck, operands())
 
 

@@ -68,10 +68,16 @@ def test_operands_on_several_devices_are_named():
         check_operands("some_operator", x=HERE, bias=None, weight=HERE.to("meta"))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.int32, torch.bool, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64])
 def test_operands_of_an_unknown_type_are_named(dtype):
     with pytest.raises(KernelError, match=f"some_operator cannot take x in {dtype}: its kernels"):
         check_operands("some_operator", weight=HERE, x=HERE.to(dtype))
+
+
+def test_double_precision_is_for_processors():
+    check_operands("some_operator", x=HERE.double(), weight=HERE.double())
+    with using("triton"), pytest.raises(KernelError, match=r"cannot take x in torch\.float64"):
+        check_operands("some_operator", x=HERE.double())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -179,7 +179,7 @@ REFUSED = [
     ({"ranks": (1, 0, 4)}, r"divides the 6 rows of down .*: ranks of \[1, 0, 4\] do not add up"),
     ({"rows": (70, -10, 3)}, r"divides the 63 rows of x .*: rows of \[70, -10, 3\] do not add up"),
     ({"up": torch.ones(5, 20)}, r"grouped_lora_linear cannot take up of shape \(5, 20\)"),
-    ({"x": torch.ones(63, 33).double()}, r"grouped_lora_linear cannot take x in torch.float64"),
+    ({"x": torch.ones(63, 33).int()}, r"grouped_lora_linear cannot take x in torch.int32"),
     ({"x": torch.ones(63, 33).half()}, r"needs x and weight in one precision, not torch.float16"),
 ]
 

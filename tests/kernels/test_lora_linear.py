@@ -281,7 +281,7 @@ REFUSED = [
     ({2: torch.ones(1)}, r"bias of shape \(1,\) .* it needs \(20,\)"),
     ({5: torch.ones(7, 20)}, r"residual of shape \(7, 20\) .* it needs \(2, 7, 20\)"),
     ({1: torch.ones(20, 33).half()}, r"one precision, not torch.float32 and torch.float16: conv"),
-    ({0: torch.ones(2, 7, 33).double()}, r"lora_linear cannot take x in torch.float64"),
+    ({0: torch.ones(2, 7, 33).int()}, r"lora_linear cannot take x in torch.int32"),
     ({4: torch.ones(3, 20, device="meta")}, r"lora_linear needs all operands on one device"),
 ]
 

@@ -28,6 +28,10 @@ MUCH = 1e12
 """Bytes of which no one is sure that there is room."""
 
 
+SMALLER = {PIECES: 100_000, TWICE: 26_000}
+"""The same for tiny images, which are fewer tokens than a text."""
+
+
 def room_of(free):
     return Room(SPARE + free, resident=lambda: 0)
 
@@ -63,10 +67,15 @@ def first_step(ground, room, *, most=0.0, **recipe):
         return found, pace.most
 
 
+def ground_inputs(ground):
+    """Return what a model takes."""
+    return ground.trainer.parts["train"].batch([0]).inputs
+
+
 @pytest.mark.parametrize("free", [PIECES, TWICE])
 def test_pieces_and_blocks_that_run_twice_give_the_same_gradients(ground, free):
     whole, batch = first_step(ground, room_of(2**40))
-    narrow = room_of(free)
+    narrow = room_of(free if "input_ids" in ground_inputs(ground) else SMALLER[free])
 
     found, most = first_step(ground, narrow, most=MUCH)
 
@@ -207,6 +216,30 @@ def test_trials_train_one_by_one_once_memory_has_run_out():
     room.learn(4, recomputes=False)
 
     assert not room.ample(1e6)
+
+
+@pytest.mark.slow
+def test_a_search_stays_below_its_limit(tmp_path):
+    """The most that the process ever had, as the system counts it."""
+    script = Path(__file__).with_name("limited.py")
+    root = str(script.parents[2])
+    code = (
+        f"import runpy, sys; sys.path.append({root!r}); "
+        "runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    )
+    most = {}
+    for limit in (1000, 1200):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(script), str(tmp_path / f"{limit}"), str(limit)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        said = json.loads(done.stdout)
+        assert "took batches in pieces" in said["told"][0]
+        assert said["states"] == ["complete"] * 2
+        most[limit] = said["peak"]
+
+    assert most[1000] < 1000
+    assert most[1200] < 1200
 
 
 @pytest.mark.slow

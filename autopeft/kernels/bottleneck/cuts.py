@@ -23,18 +23,18 @@ WIDEST = 256
 def row_tiles(H: int, size: int) -> tuple[Tiles, ...]:
     """Return the ways to cut the kernels of whole bottlenecks, for elements of ``size`` bytes."""
     BH = max(16, triton.next_power_of_2(H))
+    if size == 4:
+        return (_rows(32, BH, 32, 4) if BH <= 64 else _rows(16, BH, 16, 8 if BH > 128 else 4),)
     if BH <= 64:
-        short = 64 // (size // 2)
-        return (
-            Tiles(blocks={"BN": 32, "BH": BH, "BI": short, "BO": short}, warps=4, stages=2),
-            Tiles(blocks={"BN": 64, "BH": BH, "BI": short, "BO": short}, warps=4, stages=2),
-        )
-    short = 32 // (size // 2)
-    first = Tiles(blocks={"BN": 16, "BH": BH, "BI": short, "BO": short}, warps=4, stages=2)
-    if BH == 128:
-        blocks = {"BN": 32, "BH": BH, "BI": short, "BO": short}
-        return first, Tiles(blocks=blocks, warps=8, stages=2)
-    return (first,)  # more rows, or more warps, and their registers spill on one GPU or another
+        return _rows(32, BH, 64, 4), _rows(64, BH, 64, 4)
+    if BH <= 128:
+        return _rows(16, BH, 32, 4), _rows(32, BH, 32, 8)
+    return (_rows(16, BH, 32, 4),)
+
+
+def _rows(rows: int, BH: int, features: int, warps: int) -> Tiles:
+    blocks = {"BN": rows, "BH": BH, "BI": features, "BO": features}
+    return Tiles(blocks=blocks, warps=warps, stages=2)
 
 
 def factor_tiles(H: int, size: int) -> tuple[Tiles, ...]:
