@@ -1,6 +1,7 @@
 # make demo     set up everything, then search on a real model and real data
 # make test     set up everything, then run the test suite
 # make test-all the same with the slow tests
+# make kernels  compile every kernel for every kind of GPU; none is needed
 # make check    lint, formatting and types
 # make docs     write the generated pages anew and build the site into build/site
 # make clean    remove what these commands have made
@@ -9,7 +10,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all check docs clean
+.PHONY: demo test test-all kernels check docs clean
 
 demo: $(VENV)/ready
 	cd examples && ../$(BIN)/autopeft search --budget 1%
@@ -21,6 +22,9 @@ test: $(VENV)/ready-dev
 test-all: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -m "slow or not slow"
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest -m "slow or not slow" tests/kernels/interpreted
+
+kernels: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m "slow or not slow" tests/kernels/test_ahead.py
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .

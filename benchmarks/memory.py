@@ -5,7 +5,7 @@
 Runs real trials on a real model and small real data, with varying methods and lengths, and prints
 the peak resident memory of the process (VmHWM) after every trial.
 
-    python benchmarks/memory.py --memory 1.5GiB --max-length 256 --trials 6
+    python benchmarks/memory.py --memory 1.5GiB --max-length 512 --times 16 --trials 3
 
 does so on long texts, made of several of the data, under a limit that must hold.
 """
@@ -72,15 +72,14 @@ def main() -> None:
     parser.add_argument("--cycle", action="store_true", help="repeat the first five trials")
     parser.add_argument("--memory", help="what the process may use, such as 1.5GiB")
     parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--times", type=int, default=1, help="so often every text, in a row")
     options = parser.parse_args()
     limit = settings(memory=options.memory).memory_bytes
     process.prepare()
     with tempfile.TemporaryDirectory() as folder:
         request = Request(
             model=options.model,
-            data=DataFiles(
-                train=sample(options.rows, Path(folder), max(1, options.max_length // 128))
-            ),
+            data=DataFiles(train=sample(options.rows, Path(folder), options.times)),
             max_length=options.max_length,
             budget="1%",
             space="unified",

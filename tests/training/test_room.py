@@ -28,7 +28,7 @@ MUCH = 1e12
 """Bytes of which no one is sure that there is room."""
 
 
-SMALLER = {PIECES: 100_000, TWICE: 26_000}
+SMALLER = {PIECES: 100_000, TWICE: 60_000}
 """The same for tiny images, which are fewer tokens than a text."""
 
 
