@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autopeft import process
 from autopeft.records import digest, to_json
 from autopeft.study import Study
+from autopeft.training.memory import is_out_of_memory
 from autopeft.trial import Measurement, Trial
 
 if TYPE_CHECKING:
@@ -113,6 +114,13 @@ class FinetuneEvaluator:
         return [[trials[place] for place in pack] for pack in found]
 
     def _together(self, trials: Sequence[Trial]) -> Iterator[Trial]:
+        try:
+            yield from self._in_turns(trials)
+        except Exception as error:
+            self.resident().room.crowded |= is_out_of_memory(error)
+            raise
+
+    def _in_turns(self, trials: Sequence[Trial]) -> Iterator[Trial]:
         trainer, study = self.resident(), self._study
         from autopeft.training.loop import DivergedError
         from autopeft.training.packing.turns import Wanted, together

@@ -59,6 +59,8 @@ class Room:
         self.most: float = math.inf
         """How many examples at once there was room for where memory ran out."""
         self.recomputes = False
+        self.crowded = False
+        """Whether memory ran out where several trained together."""
         self.tokens = PREDICTED_TOKENS
         """How many are scored at once."""
         self._share, self._resident, self._available = share, resident, available
@@ -85,7 +87,7 @@ class Room:
 
     def ample(self, most: float) -> bool:
         """Tell whether that many bytes are so few here that nothing needs to be measured."""
-        return most <= self.free / 2 and self.most == math.inf
+        return most <= self.free / 2 and self.most == math.inf and not self.crowded
 
     @contextmanager
     def training(self, work: Work) -> "Iterator[Pace]":

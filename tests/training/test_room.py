@@ -28,7 +28,7 @@ MUCH = 1e12
 """Bytes of which no one is sure that there is room."""
 
 
-SMALLER = {PIECES: 100_000, TWICE: 60_000}
+SMALLER = {PIECES: 100_000, TWICE: 40_000}
 """The same for tiny images, which are fewer tokens than a text."""
 
 
@@ -214,6 +214,14 @@ def test_trials_train_one_by_one_once_memory_has_run_out():
     assert room.ample(1e6)
 
     room.learn(4, recomputes=False)
+
+    assert not room.ample(1e6)
+
+
+def test_several_do_not_train_together_again_where_memory_ran_out():
+    room = Room()
+
+    room.crowded = True
 
     assert not room.ample(1e6)
 
