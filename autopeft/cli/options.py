@@ -128,7 +128,7 @@ BatchOption = Annotated[
 ]
 PrecisionOption = Annotated[
     Precision | None,
-    typer.Option("--precision", help="[default: bf16 where the processor has it]"),
+    typer.Option("--precision", help="[default: bf16 where this machine multiplies faster in it]"),
 ]
 ScalingOption = Annotated[
     RankScaling | None,

@@ -19,6 +19,8 @@ from autopeft.tasks.parts import Pictures
 from autopeft.training.batches import Batch
 from autopeft.training.heads.model import Judged, linear_head, scores_of
 
+_EDGE, _PATCH = 224, 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedPictures:
@@ -40,8 +42,8 @@ class EncodedPictures:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """One each: after resizing, every image costs the same."""
-        return np.ones(len(self), dtype=np.int64)
+        """The same for each, after resizing: as many as patches of 16 pixels, which are usual."""
+        return np.full(len(self), _patches_of(self.processor), dtype=np.int64)
 
     def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
         """Decode some of the images, in the size and the scale that the model takes."""
@@ -52,6 +54,14 @@ class EncodedPictures:
             labels=torch.from_numpy(self.pictures.labels[rows]),
             rows=rows,
         )
+
+
+def _patches_of(processor: Any) -> int:
+    cropped = getattr(processor, "do_center_crop", False)
+    size = (processor.crop_size if cropped else processor.size) or {}
+    edge = size.get("shortest_edge", _EDGE)
+    high, wide = size.get("height", edge), size.get("width", edge)
+    return max(1, int(high) * int(wide) // _PATCH**2)
 
 
 class ImageModel(nn.Module):

@@ -92,6 +92,22 @@ def test_every_image_comes_in_the_models_own_size_and_scale(tmp_path, mode, size
     assert batch.labels.tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    ("size", "cropped", "length"),
+    [
+        ({"height": 224, "width": 224}, None, 196),
+        ({"shortest_edge": 256}, {"height": 224, "width": 224}, 196),
+        ({"shortest_edge": 384}, None, 576),
+        ({"height": 8, "width": 8}, None, 1),
+    ],
+)
+def test_what_an_image_costs_follows_from_the_size_that_the_model_takes(size, cropped, length):
+    processor = SimpleNamespace(size=size, crop_size=cropped, do_center_crop=bool(cropped))
+    pictures = Pictures(images=(Image(name="a.png"),) * 2, labels=np.array([1, 0]))
+
+    assert EncodedPictures(pictures=pictures, processor=processor).lengths.tolist() == [length] * 2
+
+
 @pytest.mark.parametrize("family", VISION)
 @pytest.mark.parametrize("head", ["mean", "cls"])
 def test_classes_of_images_are_learned(tmp_path, family, head):
