@@ -25,7 +25,7 @@ README = DOCS.parent / "README.md"
 
 _ONWARDS = """[Methods](methods.md) and [spaces](spaces.md) are what can be searched,
 [architectures](architectures.md) what can be searched on, and [plug-ins](plug-ins.md) add to it.
-[The service](service.md) is for a team.
+[The service](service.md) is for a team. [Speed and memory](speed.md) tells what makes trials cheap.
 """
 _METHODS = """# Methods
 

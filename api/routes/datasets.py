@@ -188,7 +188,6 @@ def delete(
 ) -> Response:
     """Refused while a job that has not ended uses it."""
     found = _of(caller, service, dataset_id)
-    _stop_check(found, service)
     try:
         service.datasets.remove(found.id)
     except UnknownError:
@@ -197,6 +196,7 @@ def delete(
         raise ProblemError(
             "conflict", str(error), remedy="Cancel the job, or wait until it has ended."
         ) from None
+    _stop_check(found, service)
     audit("dataset.delete", found.id)
     shutil.rmtree(settings.folder / "datasets" / found.id, ignore_errors=True)
     return Response(status_code=204)

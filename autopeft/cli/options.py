@@ -203,7 +203,7 @@ def seconds_of(text: str | None) -> float | None:
     match = _DURATION.fullmatch(text.strip())
     parts = map(float, match.groups("0")) if match else (0,) * len(_LENGTHS)
     if (total := sum(part * length for part, length in zip(parts, _LENGTHS, strict=True))) <= 0:
-        raise OptionError(f"cannot read the time {text!r}: write 90s, 30m or 1h30m")
+        raise OptionError(f"cannot read the time {text!r}: write 90s, 30m, 1h30m or 90d")
     return total
 
 

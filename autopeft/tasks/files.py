@@ -8,6 +8,7 @@ import json
 import math
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from autopeft.tasks.table import Cell, ListCell, Table
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".json")
+MOST_COLUMNS = 5_000
 _ALLOWED = "use .csv, .tsv, .jsonl (or .json with one object a line) or .parquet"
 
 
@@ -40,6 +42,8 @@ def read_table(path: str) -> Table:
     else:
         # With the default batch, one row group, the library stumbles over a file without rows.
         values = _load(path, content, "parquet", options={"batch_size": 10_000})
+    if len(values) > MOST_COLUMNS:
+        raise too_wide(path, len(values))
     nested = tuple(name for name, cells in values.items() if any(map(_is_nested, cells)))
     return Table(
         path=path,
@@ -54,6 +58,13 @@ def read_table(path: str) -> Table:
             if all(map(is_stored_image, values[name]))
         },
         digest=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def too_wide(path: str, columns: int) -> DataError:
+    """Refuse a table with more columns than are read in a reasonable time."""
+    return DataError(
+        f"{path} has {columns:,} columns, and at most {MOST_COLUMNS:,} are read: leave some out"
     )
 
 
@@ -106,7 +117,9 @@ def _header(path: str, text: str, separator: str) -> list[str]:
     except csv.Error as error:
         raise DataError(f"cannot read the header of {path}: {error}; close its quotes") from None
     names = [cell.strip() or f"column {place}" for place, cell in enumerate(cells, start=1)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if len(names) > MOST_COLUMNS:
+        raise too_wide(path, len(names))
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
         raise DataError(f"{path} has the column {twice[0]!r} twice: rename one of them")
     return names
 
@@ -160,11 +173,11 @@ def _load(
             rows = read(
                 str(copy), cache_dir=folder, keep_in_memory=True, features=features, **options
             )
-            values = rows.to_dict()
+            values, kinds = rows.to_dict(), rows.features  # which copies them at every look
         except Exception as error:  # each format's reader raises classes of its own
             raise DataError(_reason(path, error)) from error
     return {
-        name: _class_names(cells, rows.features[name])
+        name: _class_names(cells, kinds[name])
         for name, cells in values.items()
         if not name.startswith("__index_level_")  # what pandas leaves in Parquet
     }

@@ -19,7 +19,6 @@ FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", *ARCHIVES)
 UNPACKED = "unpacked"
 _MOST_ROWS = 20_000_000
 _MOST_BYTES = 16 * 2**30
-_MOST_COLUMNS = 5_000
 _BATCH = 512 * 2**20
 _LISTED = 200
 _LONGEST = 200
@@ -106,8 +105,6 @@ def _found_table(file: Path) -> dict[str, Any]:
     from autopeft.tasks.images import check_images, shows_images
 
     table = read_table(str(file))
-    if len(table.names) > _MOST_COLUMNS:
-        raise DataError(f"{file.name} has more than {_MOST_COLUMNS:,} columns: leave some out")
     for column, images in table.images.items():
         if any(image is not None and not image.content for image in images):
             raise DataError(

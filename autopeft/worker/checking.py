@@ -89,7 +89,8 @@ def read_dataset(means: Means, work: Work) -> None:
         state = DatasetState.INVALID if trouble else DatasetState.READY
         return replace(known, state=state, found=found, trouble=trouble)
 
-    datasets.change(dataset.id, changed)
+    with suppress(UnknownError):  # it has been deleted meanwhile, and this job is being cancelled
+        datasets.change(dataset.id, changed)
     state = "invalid" if trouble else "ready"
     said = trouble.detail if trouble else f"data set {dataset.id} is ready: {_short(found)}"
     work.end(

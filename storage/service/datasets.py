@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from autopeft.errors import JobError, UnknownError
 from autopeft.service.dataset import Dataset
-from autopeft.service.job import Job, JobState
+from autopeft.service.job import Job, JobState, Kind
 from autopeft.storage.database import Database
 from autopeft.storage.rows import record_of, text_of
 from autopeft.storage.service.documents import job_of
@@ -112,10 +112,12 @@ def keep(connection: Connection, job: Job) -> None:
 def _users(connection: Connection, dataset: Dataset) -> Iterator[str]:
     """Yield the jobs that have not ended and whose request names a data set, wherever in it.
 
-    Those of its owner: nobody else's can use it, whatever they name.
+    Those of its owner: nobody else's can use it, whatever they name. The job that reads it is none:
+    without the data set it has nothing to do.
     """
     wanted = select(jobs).where(
         jobs.c.owner == dataset.owner,
+        jobs.c.kind != Kind.DATASET.value,
         jobs.c.state.not_in(_ENDED),
         jobs.c.document.contains(dataset.id, autoescape=True),
     )

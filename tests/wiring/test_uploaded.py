@@ -258,10 +258,11 @@ def test_too_many_rows_are_refused_before_they_are_read(tmp_path, monkeypatch):
 
 
 def test_too_many_columns_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("autopeft.wiring.uploaded._MOST_COLUMNS", 1)
+    monkeypatch.setattr("autopeft.tasks.files.MOST_COLUMNS", 1)
 
-    with pytest.raises(DataError, match="has more than 1 columns"):
-        found_in(written(tmp_path, "data.csv", separated(",")))
+    for file in (written(tmp_path, "data.csv", separated(",")), parquet(tmp_path)):
+        with pytest.raises(DataError, match="has 2 columns, and at most 1 are read: leave some"):
+            found_in(file)
 
 
 def test_many_labels_and_long_ones_do_not_fill_what_is_told(tmp_path):

