@@ -9,11 +9,13 @@ from typing import Any
 from autopeft.api.access import Caller
 from autopeft.api.problems import ProblemError
 from autopeft.errors import FullError, JobError, UnknownError
-from autopeft.resources.requests import DataSource
+from autopeft.resources.requests import DataSource, SearchRequest
 from autopeft.service.dataset import DatasetState
 from autopeft.service.job import Job, JobState, Kind
 from autopeft.service.key import Scope
 from autopeft.service.ports import Service
+from autopeft.settings import ServiceSettings
+from autopeft.wiring.submitted import RefusedError, check_words
 
 _PARTS = ("dataset", "validation_dataset", "test_dataset")
 _LATER = {"Retry-After": "60"}
@@ -94,6 +96,19 @@ def check_going_on(service: Service, caller: Caller, job: Job) -> None:
         return
     if service.jobs.queued(caller.owner) >= most:
         raise _full(f"{most} jobs of {caller.owner} wait, and no more are allowed")
+
+
+def check_search(body: SearchRequest, settings: ServiceSettings) -> None:
+    """See that what a search asks for means something; model and data are looked at later.
+
+    Raises:
+        ProblemError: A field has a value that does not exist, or that is not allowed here.
+    """
+    try:
+        check_words(body, settings)
+    except RefusedError as error:
+        trouble = error.trouble
+        raise ProblemError("invalid_request", trouble.detail, param=trouble.param) from None
 
 
 def check_trials(caller: Caller, trials: int | None) -> None:

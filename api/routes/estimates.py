@@ -2,7 +2,14 @@
 
 from fastapi import APIRouter, Response
 
-from autopeft.api.dependencies import AuditDep, OnceDep, PresentDep, ServiceDep, Submitter
+from autopeft.api.dependencies import (
+    AuditDep,
+    OnceDep,
+    PresentDep,
+    ServiceDep,
+    SettingsDep,
+    Submitter,
+)
 from autopeft.api.idempotency import Made
 from autopeft.api.presenting import PLACES, place_of
 from autopeft.api.problems import documented
@@ -11,6 +18,7 @@ from autopeft.api.routes.jobs import add_job_routes
 from autopeft.api.submitting import (
     add_once,
     check_data,
+    check_search,
     check_trials,
     new_job,
 )
@@ -36,6 +44,7 @@ def submit_estimate(
     body: EstimateRequest,
     caller: Submitter,
     service: ServiceDep,
+    settings: SettingsDep,
     present: PresentDep,
     once: OnceDep,
     audit: AuditDep,
@@ -47,6 +56,7 @@ def submit_estimate(
     asked = body.model_dump(mode="json")
 
     def make() -> Made:
+        check_search(body, settings)
         check_trials(caller, body.limits.trials)
         check_data(service, caller, body.data)
         made = new_job(

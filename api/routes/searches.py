@@ -4,7 +4,14 @@ from functools import partial
 
 from fastapi import APIRouter, Response
 
-from autopeft.api.dependencies import AuditDep, OnceDep, PresentDep, ServiceDep, Submitter
+from autopeft.api.dependencies import (
+    AuditDep,
+    OnceDep,
+    PresentDep,
+    ServiceDep,
+    SettingsDep,
+    Submitter,
+)
 from autopeft.api.idempotency import Made
 from autopeft.api.presenting import PLACES, place_of
 from autopeft.api.problems import ProblemError, documented
@@ -17,6 +24,7 @@ from autopeft.api.submitting import (
     add_once,
     check_data,
     check_going_on,
+    check_search,
     check_trials,
     new_job,
 )
@@ -42,6 +50,7 @@ def submit_search(
     body: SearchRequest,
     caller: Submitter,
     service: ServiceDep,
+    settings: SettingsDep,
     present: PresentDep,
     once: OnceDep,
     audit: AuditDep,
@@ -54,6 +63,7 @@ def submit_search(
     asked = body.model_dump(mode="json")
 
     def make() -> Made:
+        check_search(body, settings)
         check_trials(caller, body.limits.trials)
         check_data(service, caller, body.data)
         made = new_job(

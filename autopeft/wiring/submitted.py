@@ -136,9 +136,9 @@ def request_submitted(
         space=body.space,
         space_text=body.space_yaml,
         strategy=body.strategy,
-        options=tuple(f"{name}={value}" for name, value in body.options.items()),
+        options=_options(body),
         objective=",".join(body.objectives),
-        rungs=None if body.rungs is None else ",".join(map(repr, body.rungs)) or " ",
+        rungs=_rungs(body),
         warm_start=body.warm_start,
         seed=body.seed,
         finals=limits.finals,
@@ -211,26 +211,45 @@ def folder_of(job_id: str, service: ServiceSettings) -> Path:
     return service.folder.resolve() / JOBS / job_id
 
 
-def _checked(body: SearchRequest, request: Request, service: ServiceSettings) -> Request:
-    """Look at each field by itself, so that what is said of it can name it."""
+def check_words(body: SearchRequest, service: ServiceSettings) -> None:
+    """Refuse what can be seen to be wrong without looking at the model or the data.
+
+    Each field is looked at by itself, so that what is said of it can name it.
+
+    Raises:
+        RefusedError: A field has a value that means nothing, or that this service does not allow.
+    """
     with _about("budget", service):
-        Budget.parse(request.budget)
-    with _about("space" if body.space_yaml is None else "space_yaml", service):
-        if body.space_yaml is None:
+        Budget.parse(body.budget)
+    if body.space_yaml is None:
+        with _about("space", service):
             _must_be_known(body.space)
-        space_of(request)
     with _about("strategy", service):
-        options_of(request.strategy, ())
+        options_of(body.strategy, ())
     with _about("options", service):
-        options_of(request.strategy, request.options)
+        options_of(body.strategy, _options(body))
     with _about("objectives", service):
-        objectives_of(request.objective)
+        objectives_of(",".join(body.objectives))
     with _about("rungs", service):
-        check_rungs(request.rungs)
+        check_rungs(_rungs(body))
     if trouble := beyond(body.run, service):
         raise RefusedError(trouble)
     with _about("run", service):
         executor_of(body.run.executor, body.run.workers)
+
+
+def _options(body: SearchRequest) -> tuple[str, ...]:
+    return tuple(f"{name}={value}" for name, value in body.options.items())
+
+
+def _rungs(body: SearchRequest) -> str | None:
+    return None if body.rungs is None else ",".join(map(repr, body.rungs)) or " "
+
+
+def _checked(body: SearchRequest, request: Request, service: ServiceSettings) -> Request:
+    check_words(body, service)
+    with _about("space" if body.space_yaml is None else "space_yaml", service):
+        space_of(request)
     return request
 
 

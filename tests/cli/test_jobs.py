@@ -173,7 +173,7 @@ def test_all_that_search_takes_goes_along(shell, tmp_path):
 
     made = shell.json(
         "submit", "--model", "tiny", "--data", "opinions.csv", "--test", "other.csv", "--budget",
-        "3k", "--space", "space.yaml", "--strategy", "evolution", "--option", "population=4",
+        "3k", "--space", "space.yaml", "--strategy", "evolution", "--option", "evaluations=40",
         "--objective", "score,params", "--rungs", "1/9,1/3", "--warm-start", "auto", "--trials",
         "7", "--time", "1h", "--finals", "2", "--seed", "5", "--text", "text", "--task",
         "classification", "--metric", "macro_f1", "--max-length", "16", "--epochs", "2",
@@ -185,7 +185,7 @@ def test_all_that_search_takes_goes_along(shell, tmp_path):
     assert asked["data"]["path"] == "opinions.csv"
     assert asked["data"]["test_path"] == "other.csv"
     assert asked["space_yaml"] == space
-    assert (asked["strategy"], asked["options"]) == ("evolution", {"population": "4"})
+    assert (asked["strategy"], asked["options"]) == ("evolution", {"evaluations": "40"})
     assert (asked["objectives"], asked["rungs"]) == (["score", "params"], [0.111111, 0.333333])
     assert asked["limits"] == {"trials": 7, "seconds": 3600.0, "finals": 2}
     assert (asked["task"]["metric"], asked["task"]["max_length"]) == ("macro_f1", 16)

@@ -241,6 +241,29 @@ def test_a_worker_finds_what_was_submitted(server, ada):
     claim.write(lambda job: replace(job, state=JobState.CANCELLED))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("budget", "-3", "budget"),
+        ("budget", "500%", "budget"),
+        ("space", "loar", "there is no search space 'loar'"),
+        ("strategy", "randm", "randm"),
+        ("options", {"strategy-without-such-an-option": "1"}, "option"),
+        ("rungs", [0.5, 0.2], "rung"),
+    ],
+)
+@pytest.mark.parametrize("place", ["searches", "estimates"])
+def test_what_means_nothing_is_refused_before_it_is_a_job(ada, server, place, field, value, said):
+    before = len(server.service.jobs.page(owner=ada.owner, limit=100).jobs)
+
+    found = problem(
+        ada.post(f"/v1/{place}", json=SEARCH | {field: value}), 422, "invalid_request", field
+    )
+
+    assert said in found["detail"]
+    assert len(server.service.jobs.page(owner=ada.owner, limit=100).jobs) == before
+
+
 def test_only_an_administrator_may_go_before_everybody_else(server, ada):
     asked = {"json": SEARCH | {"priority": 5}}
 
