@@ -48,7 +48,13 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "line", ["trial   0 begins", "trial   1 accuracy", "trial   7 begins", "trial   9 begins"]
+    "line",
+    [
+        pytest.param("trial   0 begins", marks=pytest.mark.slow),
+        pytest.param("trial   1 accuracy", marks=pytest.mark.slow),
+        pytest.param("trial   7 begins", marks=pytest.mark.slow),
+        "trial   9 begins",
+    ],
 )
 def test_kill_9_loses_nothing_that_was_measured(line, tmp_path, uninterrupted):
     """Killed in a trial, between two, or in the finals: the end is that of an uninterrupted run."""

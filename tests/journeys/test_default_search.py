@@ -98,6 +98,7 @@ def test_the_same_command_trains_neither_supernet_nor_trials_again(journey, docu
     assert len(supernets(folder)) == 1
 
 
+@pytest.mark.slow
 def test_another_study_of_the_same_kind_finds_the_supernet(journey):
     folder, _ = journey
     weights = supernets(folder)[0] / "weights.safetensors"

@@ -24,6 +24,7 @@ def outcomes(study, executor, folder):
     return trials, answer
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_ray_and_inline_agree(tmp_path):

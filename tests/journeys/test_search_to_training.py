@@ -132,6 +132,7 @@ def test_estimate_tells_ceiling_space_time_and_memory_without_training(journey):
     assert document["memory_bytes"] > 4 * 22_713_216
 
 
+@pytest.mark.slow
 def test_estimate_shares_time_among_workers_and_ends_at_the_limit(journey):
     """What is expected is the smaller of the limit and the work, which the workers share."""
     folder, _, words, _ = journey
@@ -145,6 +146,7 @@ def test_estimate_shares_time_among_workers_and_ends_at_the_limit(journey):
     assert document["seconds"] == min(1.0, document["seconds_without_limit"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "said"),
     [("0.01s", "the limit of time: it ends before"), ("9h", "the limit of 540.0 min leaves room")],
