@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autopeft.kernels.grouped_lora_linear import triton
 from autopeft.kernels.grouped_lora_linear.triton import Segments
+from autopeft.kernels.lora_linear.registered import gradients, keep, shaped, there
 from autopeft.kernels.lora_linear.triton import Wanted
 
 
@@ -80,14 +81,8 @@ def grouped_lora_linear_backward(  # noqa: PLR0917  # the operator's schema
     """
     wanted = Wanted(x=of_x, down=x_NI is not None, up=hidden_NP is not None)
     segments = Segments(scales=tuple(scales), ranks=tuple(ranks), rows=tuple(rows))
-    g_x, g_down, g_up = triton.backward(
-        g_NO, x_NI, hidden_NP, weight_OI, down_RI, up_RO, segments, wanted
-    )
-    return (
-        g_NO.new_empty(0) if g_x is None else g_x,
-        down_RI.new_empty(0) if g_down is None else g_down,
-        up_RO.new_empty(0) if g_up is None else g_up,
-    )
+    found = triton.backward(g_NO, x_NI, hidden_NP, weight_OI, down_RI, up_RO, segments, wanted)
+    return there(found, g_NO, down_RI, up_RO)
 
 
 @grouped_lora_linear_backward.register_fake
@@ -103,40 +98,18 @@ def _(  # noqa: PLR0917  # as above
     _rows: Sequence[int],
     of_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        g_NO.new_empty(g_NO.shape[0], down_RI.shape[1]) if of_x else g_NO.new_empty(0),
-        down_RI.new_empty(down_RI.shape if x_NI is not None else 0),
-        up_RO.new_empty(up_RO.shape if hidden_NP is not None else 0),
-    )
+    wanted = Wanted(x=of_x, down=x_NI is not None, up=hidden_NP is not None)
+    return shaped(wanted, g_NO, down_RI, up_RO)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x_NI, weight_OI, _, down_RI, up_RO, *ctx.numbers = inputs
-    _, of_weight, _, of_down, of_up, *_ = ctx.needs_input_grad
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(
-        x_NI if of_down or of_weight else None, output[1] if of_up else None, weight_OI, down_RI,
-        up_RO,
-    )  # fmt: skip
+    *operands, scales, ranks, rows = inputs
+    ctx.numbers = (scales, ranks, rows)
+    keep(ctx, operands, output)
 
 
 def _gradients(ctx: Any, g_NO: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    if g_NO is None:
-        return (None,) * 8
-    of_x, of_weight, of_bias, of_down, of_up, *_ = ctx.needs_input_grad
-    x_NI, hidden_NP, weight_OI, down_RI, up_RO = ctx.saved_tensors
-    g_x, g_down, g_up = grouped_lora_linear_backward(
-        g_NO, x_NI if of_down else None, hidden_NP, weight_OI, down_RI, up_RO, *ctx.numbers, of_x
-    )
-    return (
-        g_x if of_x else None,
-        g_NO.T @ x_NI if of_weight else None,
-        g_NO.sum(0) if of_bias else None,
-        g_down if of_down else None,
-        g_up if of_up else None,
-        None, None, None,
-    )  # fmt: skip
+    return (*gradients(ctx, g_NO, grouped_lora_linear_backward), None, None, None)
 
 
 grouped_lora_linear.register_autograd(_gradients, setup_context=_keep)

@@ -4,6 +4,7 @@ Its kernels see two axes; the factors' gradients are summed in fp32. Axes as in 
 rows: all leading axes as one.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -86,14 +87,10 @@ def lora_linear_backward(  # noqa: PLR0917  # the operator's schema
     """
     wanted = Wanted(x=of_x, down=x_NI is not None, up=hidden_NR is not None)
     dropping = Dropping(share=dropout, seed=seed)
-    g_x, g_down, g_up = triton.backward(
+    found = triton.backward(
         g_NO, x_NI, hidden_NR, weight_OI, down_RI, up_RO, scale, wanted, dropping
     )
-    return (
-        g_NO.new_empty(0) if g_x is None else g_x,
-        down_RI.new_empty(0) if g_down is None else g_down,
-        up_RO.new_empty(0) if g_up is None else g_up,
-    )
+    return there(found, g_NO, down_RI, up_RO)
 
 
 @lora_linear_backward.register_fake
@@ -109,15 +106,42 @@ def _(  # noqa: PLR0917  # as above
     _seed: int,
     of_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    wanted = Wanted(x=of_x, down=x_NI is not None, up=hidden_NR is not None)
+    return shaped(wanted, g_NO, down_RI, up_RO)
+
+
+def there(
+    found: Sequence[Tensor | None], g_NO: Tensor, down_RI: Tensor, up_RO: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return gradients as an operator must: an empty tensor where there is none."""
+    g_x, g_down, g_up = found
     return (
-        g_NO.new_empty(g_NO.shape[0], down_RI.shape[1]) if of_x else g_NO.new_empty(0),
-        down_RI.new_empty(down_RI.shape if x_NI is not None else 0),
-        up_RO.new_empty(up_RO.shape if hidden_NR is not None else 0),
+        g_NO.new_empty(0) if g_x is None else g_x,
+        down_RI.new_empty(0) if g_down is None else g_down,
+        up_RO.new_empty(0) if g_up is None else g_up,
+    )
+
+
+def shaped(
+    wanted: Wanted, g_NO: Tensor, down_RI: Tensor, up_RO: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what ``there`` gives, without its values."""
+    return (
+        g_NO.new_empty((g_NO.shape[0], down_RI.shape[1]) if wanted.x else 0),
+        down_RI.new_empty(down_RI.shape if wanted.down else 0),
+        up_RO.new_empty(up_RO.shape if wanted.up else 0),
     )
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x_NI, weight_OI, _, down_RI, up_RO, _, *ctx.numbers = inputs
+    *operands, _residual, scale, dropout, seed = inputs
+    ctx.numbers = (scale, dropout, seed)
+    keep(ctx, operands, output)
+
+
+def keep(ctx: Any, operands: Sequence[Any], output: tuple[Tensor, Tensor]) -> None:
+    """Save of x, weight, bias, ``down`` and ``up`` what the gradients that are wanted need."""
+    x_NI, weight_OI, _, down_RI, up_RO = operands
     _, of_weight, _, of_down, of_up, *_ = ctx.needs_input_grad
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
@@ -128,11 +152,20 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _gradients(ctx: Any, g_NO: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    found = gradients(ctx, g_NO, lora_linear_backward)
+    of_residual = g_NO if ctx.needs_input_grad[5] else None
+    return (*found, of_residual, None, None, None)
+
+
+def gradients(
+    ctx: Any, g_NO: Tensor | None, backward: Callable[..., tuple[Tensor, Tensor, Tensor]]
+) -> tuple[Tensor | None, ...]:
+    """Return those of x, weight, bias, ``down`` and ``up``, by the operator of the backward."""
     if g_NO is None:
-        return (None,) * 9
-    of_x, of_weight, of_bias, of_down, of_up, of_residual, *_ = ctx.needs_input_grad
+        return (None,) * 5
+    of_x, of_weight, of_bias, of_down, of_up, *_ = ctx.needs_input_grad
     x_NI, hidden_NR, weight_OI, down_RI, up_RO = ctx.saved_tensors
-    g_x, g_down, g_up = lora_linear_backward(
+    g_x, g_down, g_up = backward(
         g_NO, x_NI if of_down else None, hidden_NR, weight_OI, down_RI, up_RO, *ctx.numbers, of_x
     )
     return (
@@ -141,9 +174,7 @@ def _gradients(ctx: Any, g_NO: Tensor | None, _: Tensor | None) -> tuple[Tensor 
         g_NO.sum(0) if of_bias else None,
         g_down if of_down else None,
         g_up if of_up else None,
-        g_NO if of_residual else None,
-        None, None, None,
-    )  # fmt: skip
+    )
 
 
 lora_linear.register_autograd(_gradients, setup_context=_keep)
