@@ -26,3 +26,19 @@ def ray_cluster():
         )
         yield
         ray.shutdown()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keep in one process what shares something costly to make: a file, a room's server, Ray."""
+    if getattr(config.option, "numprocesses", None):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item):
+    _, room, *rest = item.path.relative_to(item.config.rootpath).parts
+    if "ray_cluster" in item.fixturenames:
+        return "ray"
+    if room in {"api", "page", "storage"}:
+        return room
+    return item.nodeid if room == "methods" else "/".join([room, *rest])

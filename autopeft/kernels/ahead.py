@@ -56,11 +56,13 @@ class Compiled:
 
     ``spilled`` are the bytes of a thread that its registers had no room for. ``cores`` names the
     matrix instructions; it is empty where there are none. ``halves`` tells whether there are
-    products of 16-bit numbers, which should have some.
+    products of 16-bit numbers, which should have some. ``even`` tells whether all pointers and
+    numbers are multiples of 16; a width of 500 or a slice of a matrix is not.
     """
 
     variant: Variant
     target: Target
+    even: bool
     registers: int
     spilled: int
     shared: int
@@ -107,19 +109,30 @@ def variants(operator: str) -> tuple[Variant, ...]:
 
 
 def compile_all(operator: str) -> Iterator[Compiled]:
-    """Yield every variant of an operator, compiled for every target."""
-    for variant in variants(operator):
+    """Yield every variant of an operator, compiled for every target, as ``asked`` lists them."""
+    for variant, even in asked(operator):
         for target in TARGETS:
-            yield compile_ahead(variant, target)
+            yield compile_ahead(variant, target, even=even)
 
 
-def compile_ahead(variant: Variant, target: Target) -> Compiled:
-    """Compile a variant for a target.
+def asked(operator: str) -> Iterator[tuple[Variant, bool]]:
+    """Yield every variant with even sizes, and the first ones of each kernel with uneven ones."""
+    seen = set()
+    for variant in variants(operator):
+        yield variant, True
+        kind = (variant.kernel.__name__, tuple(variant.types.items()))
+        if kind not in seen:
+            seen.add(kind)
+            yield variant, False
+
+
+def compile_ahead(variant: Variant, target: Target, *, even: bool = True) -> Compiled:
+    """Compile a variant for a target; not ``even``, nothing is taken to be a multiple of 16.
 
     Raises:
         KernelError: It cannot be compiled, leaves an argument out, or Triton only interprets here.
     """
-    source = _source(variant)
+    source = _source(variant, even)
     try:
         kernel = triton.compile(source, target=target.triton, options=variant.tiles.options)
     except Exception as error:
@@ -132,6 +145,7 @@ def compile_ahead(variant: Variant, target: Target) -> Compiled:
     return Compiled(
         variant=variant,
         target=target,
+        even=even,
         registers=registers,
         spilled=spilled,
         shared=kernel.metadata.shared,
@@ -140,7 +154,7 @@ def compile_ahead(variant: Variant, target: Target) -> Compiled:
     )
 
 
-def _source(variant: Variant) -> ASTSource:
+def _source(variant: Variant, even: bool) -> ASTSource:
     """Say of each argument what the runtime would: its type, its value, or what divides it."""
     if knobs.runtime.interpret:
         raise KernelError("kernels that Triton interprets are not compiled: unset TRITON_INTERPRET")
@@ -157,7 +171,7 @@ def _source(variant: Variant) -> ASTSource:
     for place, name in enumerate(names):
         kind, _, known = variant.types.get(name, "constexpr").partition(":")
         types[name] = "constexpr" if name in constants else kind
-        if kind.startswith(("*", "i")) and known != "1" and name not in constants:
+        if even and kind.startswith(("*", "i")) and known != "1" and name not in constants:
             aligned[(place,)] = [["tt.divisibility", ALIGNED]]
     return ASTSource(fn=variant.kernel, signature=types, constexprs=constants, attrs=aligned)
 
@@ -199,10 +213,10 @@ def main(names: Sequence[str]) -> int:
 
 def _told(operator: str) -> Iterator[tuple[str, bool]]:
     """Yield a line for each variant and target, and whether it is free of problems."""
-    for variant in variants(operator):
+    for variant, even in asked(operator):
         for target in TARGETS:
             try:
-                found = compile_ahead(variant, target)
+                found = compile_ahead(variant, target, even=even)
             except KernelError as error:
                 yield str(error), False
                 continue
@@ -212,6 +226,7 @@ def _told(operator: str) -> Iterator[tuple[str, bool]]:
             )
             said = "; ".join((what, *found.problems))
             cut = f"{variant.tiles.warps} warps, {variant.tiles.stages} stages"
+            cut += "" if even else ", uneven sizes"
             yield f"{variant.name}, {cut}, on {target.name}: {said}", not found.problems
 
 

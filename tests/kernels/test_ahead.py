@@ -17,6 +17,7 @@ from autopeft.errors import KernelError
 from autopeft.kernels.ahead import (
     KERNELS,
     TARGETS,
+    asked,
     compile_ahead,
     compile_all,
     operators,
@@ -108,6 +109,25 @@ def test_what_registers_have_no_room_for_is_a_problem(target, numbers):
     [problem] = compile_ahead(row, target).problems
 
     assert problem.startswith("spills ")
+
+
+def test_uneven_sizes_are_compiled_for_as_well():
+    """What is known to be a multiple of 16 is read 16 bytes at a time, and all else singly."""
+    even, uneven = (compile_ahead(product(), TARGETS[0], even=known) for known in (True, False))
+
+    assert (even.even, uneven.even) == (True, False)
+    assert uneven.problems == []
+    assert uneven.registers != even.registers
+
+
+@pytest.mark.parametrize("operator", operators())
+def test_every_kernel_is_asked_for_with_uneven_sizes_in_every_type(operator):
+    kinds = [
+        {(v.kernel.__name__, *v.types.items()) for v, even in asked(operator) if even == known}
+        for known in (True, False)
+    ]
+
+    assert kinds[0] == kinds[1]
 
 
 def test_more_shared_memory_than_there_is_is_a_problem():
