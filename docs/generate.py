@@ -68,8 +68,10 @@ A row is a kernel with numbers of a kind. It tells the range over all ways in wh
 be cut, of which the fastest is found on the device at hand, at the first call of a shape: registers
 of a thread, shared memory of a program, and the instructions that its matrix products become.
 Nothing spills registers into memory, and no program wants more shared memory than there is
-({shared}); a test fails where one would. fp32 is multiplied
-exactly, which A100 and H100 have no matrix instructions for.
+({shared}); a test fails where one would. Widths and strides that
+are no multiples of 16 are read number by number, for which the leanest way of each is compiled as
+well: what that spills is told. fp32 is multiplied exactly, which A100 and H100 have no matrix
+instructions for.
 
 On a processor there is nothing to compile: the operators run in plain PyTorch. Which form of each
 runs on the machine at hand, and what else it can do, is told by
@@ -167,10 +169,12 @@ def _taken(found: Sequence["Compiled"]) -> str:
     problems = sorted({f"**{problem}**" for each in found for problem in each.problems})
     least, most = min(registers), max(registers)
     count = str(least) if least == most else f"{least} to {most}"
+    spilled = max(0 if each.even else each.spilled for each in found)
     said = (
         f"{count} registers",
         f"up to {shared:.1f} KiB" if shared >= 0.1 else "",
         cores,
+        f"{spilled} bytes spilled where sizes are uneven" if spilled else "",
         *problems,
     )
     return ", ".join(filter(None, said))

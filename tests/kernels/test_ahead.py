@@ -116,6 +116,7 @@ def test_uneven_sizes_are_compiled_for_as_well():
     even, uneven = (compile_ahead(product(), TARGETS[0], even=known) for known in (True, False))
 
     assert (even.even, uneven.even) == (True, False)
+    assert replace(uneven, spilled=8).problems == [] != replace(even, spilled=8).problems
     assert uneven.problems == []
     assert uneven.registers != even.registers
 
