@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import TextIO
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from autopeft.api import openapi
@@ -17,6 +17,7 @@ from autopeft.api.gate import Gate
 from autopeft.api.limits import Buckets, SmallBodies
 from autopeft.api.logs import open_log
 from autopeft.api.metrics import Requests, count_jobs, registry
+from autopeft.api.parameters import check_parameters
 from autopeft.api.presenting import Present
 from autopeft.api.routes import (
     catalog,
@@ -36,7 +37,7 @@ from autopeft.wiring.hidden import Hidden
 
 THREADS = 6
 """Requests that are at the store at the same time: more of them only wait for each other."""
-ROUTERS = (searches, estimates, datasets, plans, trainings, catalog, health)
+ROUTERS = (searches, estimates, datasets, plans, trainings, catalog)
 _EXPOSED = ("Location", "Retry-After", "X-Request-Id", "Idempotency-Replayed", "ETag")
 
 
@@ -68,7 +69,8 @@ def create_app(
     app.state.readiness = health.Readiness()
     add_handlers(app)
     for room in ROUTERS:
-        app.include_router(room.router)
+        app.include_router(room.router, dependencies=[Depends(check_parameters)])
+    app.include_router(health.router)  # probes may add what they like
     add_static(app)
     _wrap(app, settings, parts, requests)
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]

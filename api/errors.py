@@ -101,7 +101,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def invalid(errors: Sequence[Any], content_type: str | None = None) -> ProblemError:
-    """Return the problem of a request that pydantic has refused: the first field that is wrong."""
+    """Return the problem of a request that pydantic has refused, with all fields that are wrong."""
     first = errors[0]
     place, *path = first["loc"]
     if first["type"] == "json_invalid":
@@ -110,13 +110,19 @@ def invalid(errors: Sequence[Any], content_type: str | None = None) -> ProblemEr
         return ProblemError("invalid_request", f"the body is no JSON {where}: {why}")
     if place == "body" and not path:
         return _no_object(first, content_type)
-    names = [place, *path] if place not in _PLACES else path
-    param = ".".join(str(name) for name in names) or None
-    if place == "header":
-        param = str(param).title()
-    why = str(first["msg"]).removeprefix("Value error, ")
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return ProblemError("invalid_request", f"{param}: {why}{more}", param=param)
+    wrong = [_wrong(error) for error in errors]
+    param, why = wrong[0]
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return ProblemError("invalid_request", f"{param}: {why}{more}", param=param, errors=wrong)
+
+
+def _wrong(error: Any) -> tuple[str, str]:
+    """Return the field that an error of pydantic is about, and what is wrong with it."""
+    place, *path = error["loc"]
+    names = path if place in _PLACES and path else [place, *path]
+    param = ".".join(str(name) for name in names)
+    why = str(error["msg"]).removeprefix("Value error, ")
+    return param.title() if place == "header" else param, why
 
 
 def _no_object(first: Any, content_type: str | None) -> ProblemError:

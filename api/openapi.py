@@ -18,8 +18,8 @@ and fetch the plan.
 - Requests carry `Authorization: Bearer KEY`; `autopeft keys create` makes a key.
 - A POST that makes something takes an `Idempotency-Key`: sent twice, it takes effect once.
 - Lists are pages: ask again with `after` the `next` of a page while it `has_more`.
-- Errors are `application/problem+json` (RFC 9457) with `code`, `param` and `remedy`;
-  [all codes](/docs/problems).
+- Errors are `application/problem+json` (RFC 9457) with `code`, `param`, `errors` and
+  `remedy`; [all codes](/docs/problems).
 - Every answer has an `X-Request-Id`, which is in the log too; send your own, or a `traceparent`.
 """
 TAGS = [

@@ -1,16 +1,18 @@
 """What goes wrong, as RFC 9457 has it: every code, its status, and what to do about it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi.responses import Response
 
 from autopeft.errors import AutopeftError
-from autopeft.resources.answers import Problem
+from autopeft.resources.answers import Problem, WrongField
 
 MEDIA_TYPE = "application/problem+json"
 DOCS = "/docs/problems"
+MOST_ERRORS = 100
+"""How many fields are named at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ class ProblemError(AutopeftError):
     """A request that is refused: its code, a sentence, and the field to look at.
 
     ``param`` is the field's path in the body, as ``data.dataset``, or the name of a parameter.
+    ``errors`` are all fields that are wrong, each with what is said of it; ``param`` is the first.
     ``remedy`` takes the place of the code's own; ``headers`` go with the answer.
     """
 
@@ -121,6 +124,7 @@ class ProblemError(AutopeftError):
         detail: str,
         *,
         param: str | None = None,
+        errors: Sequence[tuple[str, str]] = (),
         remedy: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -128,6 +132,7 @@ class ProblemError(AutopeftError):
         self.code = code
         self.detail = detail
         self.param = param
+        self.errors = tuple(errors) or (((param, detail),) if param else ())
         self.remedy = remedy
         self.headers = dict(headers or {})
 
@@ -141,6 +146,10 @@ class ProblemError(AutopeftError):
             detail=self.detail,
             code=self.code,
             param=self.param,
+            errors=tuple(
+                WrongField(param=param, detail=detail)
+                for param, detail in self.errors[:MOST_ERRORS]
+            ),
             remedy=self.remedy or known.remedy,
             request_id=request_id,
         )
@@ -193,13 +202,15 @@ def _described(status: int, codes: list[str]) -> dict[str, Any]:
 
 def _example(code: str) -> dict[str, Any]:
     known = CODES[code]
+    param = "data.dataset" if code == "invalid_request" else None
     return {
         "type": f"{DOCS}#{code}",
         "title": known.title,
         "status": known.status,
         "detail": known.title.lower(),
         "code": code,
-        "param": "data.dataset" if code == "invalid_request" else None,
+        "param": param,
+        "errors": [{"param": param, "detail": known.title.lower()}] if param else [],
         "remedy": known.remedy,
         "request_id": "0b9d2c4e6f81",
     }

@@ -126,6 +126,7 @@ def _problems() -> str:
         '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
         "<title>autopeft: what can go wrong</title></head>\n<body>\n<h1>What can go wrong</h1>\n"
         "<p>Every error is a problem of RFC 9457 with a <code>code</code>, the field to look at "
-        "as <code>param</code>, and a <code>remedy</code>.</p>\n"
+        "as <code>param</code>, all that are wrong as <code>errors</code>, and a "
+        "<code>remedy</code>.</p>\n"
         f"<dl>\n{entries}\n</dl>\n</body>\n</html>\n"
     )

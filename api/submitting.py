@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +11,23 @@ from autopeft.api.problems import ProblemError
 from autopeft.errors import FullError, JobError, UnknownError
 from autopeft.resources.requests import DataSource, SearchRequest
 from autopeft.service.dataset import DatasetState
-from autopeft.service.job import Job, JobState, Kind
+from autopeft.service.job import Job, JobState, Kind, Trouble
 from autopeft.service.key import Scope
 from autopeft.service.ports import Service
 from autopeft.settings import ServiceSettings
-from autopeft.wiring.submitted import RefusedError, check_words
+from autopeft.wiring.submitted import seen_in, seen_in_data
 
 _PARTS = ("dataset", "validation_dataset", "test_dataset")
+_SETS = "Upload it with POST /v1/datasets; GET /v1/datasets lists those that there are."
+_FILES = (
+    "Name a file below the service's folders of data, or upload it with POST /v1/datasets and "
+    "name the data set."
+)
+_REMEDIES = {
+    "model": "Name one of those that GET /v1/models lists.",
+    **{f"data.{part}": _SETS for part in _PARTS},
+    **{f"data.{part}": _FILES for part in ("path", "validation_path", "test_path")},
+}
 _LATER = {"Retry-After": "60"}
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
@@ -85,30 +95,57 @@ def _full(detail: str) -> ProblemError:
     return ProblemError("quota_exceeded", detail, headers=_LATER)
 
 
-def check_going_on(service: Service, caller: Caller, job: Job) -> None:
-    """See that a job that waits for nothing may wait for a worker again.
+def changed(service: Service, caller: Caller, job_id: str, change: Callable[[Job], Job]) -> Job:
+    """Change a job, which may make it wait for a worker again.
 
     Raises:
-        ProblemError: As many wait as the quota allows.
-    """
-    most = caller.quota.waiting
-    if most is None or not (job.state.ended or job.state is JobState.PAUSED):
-        return
-    if service.jobs.queued(caller.owner) >= most:
-        raise _full(f"{most} jobs of {caller.owner} wait, and no more are allowed")
-
-
-def check_search(body: SearchRequest, settings: ServiceSettings) -> None:
-    """See that what a search asks for means something; model and data are looked at later.
-
-    Raises:
-        ProblemError: A field has a value that does not exist, or that is not allowed here.
+        ProblemError: It would, and as many jobs wait as the quota allows.
+        JobError: Its state does not allow the change.
     """
     try:
-        check_words(body, settings)
-    except RefusedError as error:
-        trouble = error.trouble
-        raise ProblemError("invalid_request", trouble.detail, param=trouble.param) from None
+        return service.jobs.change(job_id, change, most=caller.quota.waiting)
+    except FullError as error:
+        raise _full(str(error)) from None
+
+
+def check_search(
+    service: Service, caller: Caller, body: SearchRequest, settings: ServiceSettings
+) -> None:
+    """See that what a search asks for means something and may be had, as far as that can be seen.
+
+    What is inside of the model and the data is looked at later, by a worker.
+
+    Raises:
+        ProblemError: It names all fields that have a value that does not exist, or that is not
+            allowed here; or more trials are asked for than the quota allows.
+    """
+    _refuse([*seen_in(body, settings), *_missing(service, caller, body.data)])
+    check_trials(caller, body.limits.trials)
+
+
+def check_data(
+    service: Service, caller: Caller, data: DataSource | None, settings: ServiceSettings
+) -> None:
+    """See that the data that a request names may be read, as far as that can be seen.
+
+    Raises:
+        ProblemError: It names all parts that are not there, not the caller's, or of no use.
+    """
+    _refuse([*seen_in_data(data, settings), *_missing(service, caller, data)])
+
+
+def _refuse(troubles: Sequence[Trouble]) -> None:
+    if not troubles:
+        return
+    first = troubles[0]
+    more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
+    raise ProblemError(
+        "invalid_request",
+        f"{first.detail}{more}",
+        param=first.param,
+        errors=[(trouble.param, trouble.detail) for trouble in troubles],
+        remedy=_REMEDIES.get(first.param),
+    )
 
 
 def check_trials(caller: Caller, trials: int | None) -> None:
@@ -128,41 +165,26 @@ def check_trials(caller: Caller, trials: int | None) -> None:
         )
 
 
-def check_data(
-    service: Service, caller: Caller, data: DataSource | None, *, param: str = "data"
-) -> None:
-    """See that the data sets that a request names are there, the caller's, and no failures.
-
-    Raises:
-        ProblemError: One is not.
-    """
+def _missing(service: Service, caller: Caller, data: DataSource | None) -> Iterator[Trouble]:
+    """Yield of each data set that a request names that it cannot be used."""
     for part in _PARTS:
         name = getattr(data, part, None)
-        if name is not None:
-            _check_dataset(service, caller, name, f"{param}.{part}")
+        if name is not None and (why := _unusable(service, caller, name)):
+            yield Trouble(code="invalid_data", detail=why, param=f"data.{part}")
 
 
-def _check_dataset(service: Service, caller: Caller, name: str, param: str) -> None:
+def _unusable(service: Service, caller: Caller, name: str) -> str:
     try:
         found = service.datasets.dataset(name) if is_id(name) else None
     except UnknownError:
         found = None
     # An administrator sees the data of others, but a job reads only its own owner's.
     if found is None or found.owner != caller.owner:
-        raise ProblemError(
-            "invalid_request",
-            f"there is no data set {name!r}",
-            param=param,
-            remedy="Upload it with POST /v1/datasets; GET /v1/datasets lists those that there are.",
-        )
+        return f"there is no data set {name!r}"
     if found.state is DatasetState.INVALID:
         why = f": {found.trouble.detail}" if found.trouble else ""
-        raise ProblemError(
-            "invalid_request",
-            f"the data set {name} cannot be used{why}",
-            param=param,
-            remedy="Mend the file and upload it again.",
-        )
+        return f"the data set {name} cannot be used{why}"
+    return ""
 
 
 def is_id(name: str) -> bool:

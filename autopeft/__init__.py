@@ -17,6 +17,7 @@ _LATER = {
     "parameter_groups": "production.applying",
     "choose_by": "production.applying",
     "FollowPlan": "production.following",
+    "find_model": "training.model_files",
     "model_for": "production.heads",
     "load": "production.keeping",
     "save": "production.keeping",

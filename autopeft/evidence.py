@@ -1,13 +1,76 @@
-"""What the numbers of a plan rest on: machine, code, seeds, scores and what they were held against.
+"""What stands in a plan beside the configuration: where it comes from, and what it promises.
 
-Packages are named in `Provenance`, the data's digest and split in `Task`, the backbone's digest in
-`Backbone`: what stands in a plan already is not said twice.
+What its numbers rest on is `Evidence`: machine, code, seeds, scores and what they were held
+against. Packages are named in `Provenance`, the data's digest and split in `Task`, the backbone's
+digest in `Backbone`: what stands in a plan already is not said twice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from autopeft.answer import Interval, Ranking, Verdict
 from autopeft.trial import Purpose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a plan comes from: the study, the trial, and the versions it was measured with."""
+
+    study: str
+    trial: int
+    strategy: str
+    space: str
+    budget: str
+    ceiling: int
+    trials: int
+    verdict: str
+    versions: Mapping[str, str]
+    created: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What training the plan should give on the validation split.
+
+    ``trial_score`` is that of the trial itself: training with ``Plan.seed`` gives it again on the
+    same machine. ``interval`` is what other seeds are expected to give.
+    """
+
+    metric: str
+    trial_score: float
+    interval: Interval
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How far two models are from each other in what they give for the same ``examples``.
+
+    ``largest`` and ``mean`` are absolute differences of their scores (hidden states where a model
+    has no head), ``scale`` is the mean absolute score that they are to be seen against, and
+    ``same`` the share of rows whose highest score is at the same place.
+    """
+
+    largest: float
+    mean: float
+    scale: float
+    same: float
+    examples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """In which form trained weights lie beside this copy of a plan, and what that form has cost.
+
+    ``plan`` is the digest of the plan that this is a copy of. ``probe`` are some of the numbers
+    that the exported model gives for made-up inputs, to be held against what it gives elsewhere.
+    """
+
+    plan: str
+    format: Literal["peft", "merged"]
+    drift: Drift
+    probe: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

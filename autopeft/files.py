@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,7 +62,8 @@ def write_bytes(file: Path, content: bytes) -> Path:
     Raises:
         OutputError: It cannot be written, for instance because the disk is full.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    # other threads write it too, and other machines, whose processes have the same numbers
+    partial = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:
         try:
             with partial.open("wb") as stream:

@@ -2,12 +2,16 @@
 
 Successive halving by promotion (asynchronous; Li et al. 2020, arXiv 1810.05934): a trial is
 measured at the first rung and pauses. Of all that were measured at a rung, the best ``1 / ETA`` may
-go on to the next. What is best is decided by non-dominated rank where there are several
-objectives, and among equals by the score. Everything follows from the trials alone, so a search
-that was stopped goes on in the same way, with any executor.
+go on to the next. At a rung below the last the validation loss stands for the score: after a short
+training many trials predict alike, and how sure they are of it still tells them apart. On the table
+benchmark, among the 80 configurations of the highest inherited scores, Kendall's tau of the score
+after a third with the final one is 0.12 and 0.50 (two seeds), that of the loss 0.36 and 0.60. What
+is best is decided by non-dominated rank where there are several objectives, and among equals by the
+loss and then the score. Everything follows from the trials alone, so a search that was stopped goes
+on in the same way, with any executor.
 
 Baselines and searched trials are halved apart, so that both have some that are trained to the end.
-All baselines fill the budget: among them the score alone decides.
+All baselines fill the budget: among them the loss alone decides.
 """
 
 import math
@@ -42,15 +46,16 @@ def promotion(study: Study, trials: Iterable[Trial], *, last: bool) -> tuple[Tri
 def _is_number(trial: Trial, share: float) -> bool:
     found = trial.at(share)
     failed = trial.state in {State.FAILED, State.OOM}
-    return found is not None and not math.isnan(found.score) and not failed
+    return found is not None and not math.isnan(found.score + found.loss) and not failed
 
 
 def _ordered(study: Study, pool: Purpose, measured: Sequence[Trial], share: float) -> list[Trial]:
-    """Put trials in order by what they were worth at a rung, the best first."""
+    """Put trials in order by what a rung tells of them, the best first."""
     objectives = study.objectives if pool is Purpose.SEARCH else study.objectives[:1]
-    points = [worth(objectives, found) for t in measured if (found := t.at(share))]
+    found = [here for trial in measured if (here := trial.at(share))]
+    points = [(-here.loss, *worth(objectives[1:], here)) for here in found]
     keys = {
-        trial.number: (rank, *(-value for value in point), trial.number)
-        for trial, rank, point in zip(measured, ranks(points), points, strict=True)
+        trial.number: (rank, *(-value for value in point), -here.score, trial.number)
+        for trial, rank, point, here in zip(measured, ranks(points), points, found, strict=True)
     }
     return sorted(measured, key=lambda trial: keys[trial.number])

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from autopeft import signing
-from autopeft.answer import Interval
 from autopeft.backbone import Backbone
 from autopeft.budget import Budget
 from autopeft.errors import PlanError
-from autopeft.evidence import Evidence, Transferred
+from autopeft.evidence import Evidence, Expected, Exported, Provenance, Transferred
 from autopeft.records import digest, from_json, to_json
 from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.checking import faults
@@ -30,66 +29,6 @@ NAMED = "named configuration"
 """The strategy of a plan that comes from no study, but from a published configuration."""
 _LATER: Mapping[str, Any] = {"exported": None, "transferred": None, "evidence": None}
 """Fields that came after the digest, and the value at which it leaves them out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """Where a plan comes from: the study, the trial, and the versions it was measured with."""
-
-    study: str
-    trial: int
-    strategy: str
-    space: str
-    budget: str
-    ceiling: int
-    trials: int
-    verdict: str
-    versions: Mapping[str, str]
-    created: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What training the plan should give on the validation split.
-
-    ``trial_score`` is that of the trial itself: training with ``Plan.seed`` gives it again on the
-    same machine. ``interval`` is what other seeds are expected to give.
-    """
-
-    metric: str
-    trial_score: float
-    interval: Interval
-    seeds: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
-    """How far two models are from each other in what they give for the same ``examples``.
-
-    ``largest`` and ``mean`` are absolute differences of their scores (hidden states where a model
-    has no head), ``scale`` is the mean absolute score that they are to be seen against, and
-    ``same`` the share of rows whose highest score is at the same place.
-    """
-
-    largest: float
-    mean: float
-    scale: float
-    same: float
-    examples: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """In which form trained weights lie beside this copy of a plan, and what that form has cost.
-
-    ``plan`` is the digest of the plan that this is a copy of. ``probe`` are some of the numbers
-    that the exported model gives for made-up inputs, to be held against what it gives elsewhere.
-    """
-
-    plan: str
-    format: Literal["peft", "merged"]
-    drift: Drift
-    probe: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

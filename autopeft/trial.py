@@ -115,6 +115,8 @@ class Measurement:
     ``seconds`` are those of this run alone: a promoted trial goes on from where it was paused.
     ``flops`` (of one example's forward), ``memory`` (bytes that a step keeps) and ``latency``
     (seconds of one example) are measured where they are objectives, and None elsewhere.
+    ``operators`` are those that scoring an example ran, each with its form; there are none in
+    records of before they were kept, and where methods take those of torch.
     """
 
     score: float
@@ -128,6 +130,7 @@ class Measurement:
     flops: float | None = None
     memory: float | None = None
     latency: float | None = None
+    operators: tuple[str, ...] = ()
     predictions: bytes = b""
 
 

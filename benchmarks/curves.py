@@ -121,6 +121,10 @@ def properties(table: Table) -> Summary:
         found[f"tau of a share of {share:.2f} with all of it, other seed"] = rank_correlation(
             other, seen_SN[0]
         )
+        losses = np.array([-table.rows[c, table.seeds[1], rung].loss for c in every])
+        found[f"tau of the loss at a share of {share:.2f} with all of it, other seed"] = (
+            rank_correlation(losses, seen_SN[0])
+        )
     if table.has_inherited:
         for seed in table.seeds:
             scores = np.array([table.rows[c, seed, last].inherited or 0.0 for c in every])

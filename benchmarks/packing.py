@@ -107,6 +107,15 @@ def together(trainer: Any, study: Study, trials: Sequence[Proposal], **options: 
         pass
 
 
+def as_chosen(trainer: Any, study: Study, trials: Sequence[Proposal]) -> None:
+    """Train in the packs that the cost model makes."""
+    from autopeft.training.packing.cost import packs as divided
+
+    for pack in divided(trainer, study.space.slots, trials):
+        run = together if len(pack) > 1 else in_a_row
+        run(trainer, study, [trials[place] for place in pack])
+
+
 def seconds(work: Callable[[], object]) -> float:
     """Return the processor's time that some work takes."""
     began = time.process_time()
@@ -130,17 +139,17 @@ def speed(options: argparse.Namespace, file: str) -> None:
     trainer = opened(study)
     tokens = options.batch * float(trainer.parts["train"].lengths.mean())
     print(f"{options.precision}, batch {options.batch}, {tokens:.0f} tokens a batch\n")
-    print("| trials | in a row, s | together, s | ratio, median (quartiles) |")
-    print("| --- | --: | --: | --: |")
-    for name, trials in packs(study).items():
+    print("| trials | in a row, s | as chosen, s | ratio, median (quartiles) | all together |")
+    print("| --- | --: | --: | --: | --: |")
+    for name, trials in list(packs(study).items())[options.first :]:
+        ways = in_a_row, as_chosen, together
         times = [
-            (
-                seconds(partial(in_a_row, trainer, study, trials)),
-                seconds(partial(together, trainer, study, trials)),
-            )
+            [seconds(partial(way, trainer, study, trials)) for way in ways]
             for _ in range(options.rounds)
         ]
-        print(line(name, *zip(*times, strict=True)), flush=True)
+        row, chosen, all_ = zip(*times, strict=True)
+        forced = statistics.median(a / b for a, b in zip(row, all_, strict=True))
+        print(f"{line(name, row, chosen)} {forced:.2f} |", flush=True)
 
 
 def memory(options: argparse.Namespace, file: str) -> None:
@@ -173,43 +182,88 @@ def peak(options: argparse.Namespace, file: str) -> None:
     print(peak_mib())
 
 
-def scored(scoring: Any, configurations: Sequence[Configuration]) -> list[float]:
-    """Score one after another, on what the scoring keeps of the frozen blocks."""
+def apart(net: Any, configurations: Sequence[Configuration]) -> list[float]:
+    """Score one after another, each with a forward pass of its own through all blocks."""
+    from autopeft.supernet.scoring import Scoring
+
+    scoring = Scoring(net, 0)
     return [scoring.score(configuration) for configuration in configurations]
 
 
-def inherited(options: argparse.Namespace, file: str) -> None:
-    """Print how much longer 32 scores take one by one than on a shared trunk."""
-    from autopeft.supernet.elastic import Supernet
+def shared(net: Any, configurations: Sequence[Configuration]) -> list[float]:
+    """Score all in one go."""
     from autopeft.supernet.scoring import Scoring
 
+    found = dict(Scoring(net).scores(configurations))
+    return [found[place] for place in range(len(configurations))]
+
+
+def above(configuration: Configuration, row: int) -> Configuration:
+    """Empty the rows below one."""
+    sizes = configuration.sizes
+    return Configuration((*((0,) * len(sizes[0]),) * row, *sizes[row:]))
+
+
+def bred(study: Study, generation: int = 3) -> Sequence[Configuration]:
+    """Return a later generation of evolution, by a score that likes some sizes."""
+    from autopeft.strategies.evolution import Plan, evolve
+
+    aim = np.random.default_rng(1).permutation(len(study.space.slots))
+    generations: list[Sequence[Configuration]] = []
+
+    def score(young: Sequence[Configuration]) -> list[float]:
+        generations.append(young)
+        return [float(np.sum(np.array(c.sizes) * aim)) for c in young]
+
+    plan = Plan(generations=generation)
+    evolve(study.space, study.ceiling, score, np.random.default_rng(0), plan)
+    return generations[-1]
+
+
+def beginnings(configurations: Sequence[Configuration]) -> float:
+    """Return how many passes of a block there are for each that differs in its beginning."""
+    rows = range(1, len(configurations[0].sizes) + 1)
+    different = {c.sizes[:count] for c in configurations for count in rows}
+    return len(configurations) * len(rows) / len(different)
+
+
+def inherited(options: argparse.Namespace, file: str) -> None:
+    """Print how much longer scores take one by one than with blocks in common computed once."""
+    from autopeft.supernet.elastic import Supernet
+
     study = study_on(file, options.precision, options.batch, options.length)
+    study = replace(study, recipe=replace(study.recipe, epochs=20))  # all texts are scored
     strategy = strategy_of(study)
-    drawn = [proposal for _ in range(CONFIGURATIONS) if (proposal := strategy.ask())]
-    blocks = range(study.backbone.blocks)
+    drawn = [p.configuration for _ in range(CONFIGURATIONS) if (p := strategy.ask())]
+    blocks = study.backbone.blocks
     sets = {
-        "drawn from the space": [p.configuration for p in drawn],
-        "the same, in the upper half": [
-            Configuration(
-                tuple(
-                    row if n >= len(blocks) // 2 else (0,) * len(row)
-                    for n, row in enumerate(p.configuration.sizes)
-                )
-            )
-            for p in drawn
-        ],
+        "drawn from the space": drawn,
+        "bred by evolution, 4th generation": bred(study),
+        "drawn, in the upper half": [above(c, blocks // 2) for c in drawn],
+        "drawn, in the upper third": [above(c, blocks * 2 // 3) for c in drawn],
     }
-    net = Supernet(opened(study), study.space, study.ceiling, study.recipe, 0)
-    print("| configurations | one by one, s | together, s | ratio, median (quartiles) |")
-    print("| --- | --: | --: | --: |")
-    for name, configurations in sets.items():
+    trainer = opened(study)
+    train, count = trainer.parts["train"], options.texts
+    trainer.parts["validation"] = replace(
+        train, ids=train.ids[:count], labels=train.labels[:count],
+        types=train.types and train.types[:count],
+    )  # fmt: skip
+    net = Supernet(trainer, study.space, study.ceiling, study.recipe, 0)
+    print(f"{options.precision}, {len(trainer.parts['validation'])} texts\n")
+    print("| configurations | most | one by one, s | together, s | ratio, median (quartiles) |")
+    print("| --- | --: | --: | --: | --: |")
+    for name, found in list(sets.items())[options.first :]:
+        for configuration in found:  # the first time tensors are made
+            with net.active(configuration):
+                pass
         times = []
-        for number in range(options.rounds + 1):
-            apart = seconds(partial(scored, Scoring(net, 0), configurations))
-            shared = seconds(partial(scored, Scoring(net), configurations))
-            if number:  # the first time tensors are made
-                times.append((apart, shared))
-        print(line(f"{len(configurations)} {name}", *zip(*times, strict=True)), flush=True)
+        for _ in range(options.rounds):
+            assert shared(net, found[:2]) == apart(net, found[:2])
+            times.append(
+                (seconds(partial(apart, net, found)), seconds(partial(shared, net, found)))
+            )
+        title = f"{len(found)} {name} | {beginnings(found):.2f}"
+        print(line(title, *zip(*times, strict=True)), flush=True)
 
 
 def main() -> None:
@@ -219,7 +273,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--rows", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--texts", type=int, default=250, help="texts that are scored")
+    parser.add_argument("--first", type=int, default=0, help="begin with this set")
     parser.add_argument("--place", type=int, default=0)
     parser.add_argument("--trials", type=int, default=TRIALS)
     parser.add_argument("--file")

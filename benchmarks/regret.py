@@ -1,7 +1,9 @@
 """What a replayed search has cost, and how far its incumbent is from the best of the table."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +15,22 @@ USUAL_RATIO = 22.0
 """Training in units of a scoring, where 3,000 texts are learned 3 times and 1,000 are scored."""
 
 Values = NDArray[np.float64]
+Kind = Literal["regret", "missed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """Where a search stands after a trial: what it has cost, and its regret."""
+    """Where a search stands after a trial: what it has cost, and its regret.
+
+    ``regret`` is that of the true scores. ``missed`` is that of the scores of this seed, which are
+    all that a search sees: who finds what looks best there misses nothing, though there is regret.
+    """
 
     trials: int
     training: float
     scoring: float
     regret: float
+    missed: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +62,13 @@ def seconds(points: Sequence[Point], stretch: float) -> Values:
 class Incumbent:
     """The configuration with the best score seen at the highest share so far."""
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, table: Table, seed: int) -> None:
+        self._table, self._seed = table, seed
         self._best = (0.0, -np.inf)
+        whole = [table.seen(configuration, seed) for configuration in table.true]
+        self._most = max(whole)
         self.regret = table.best - min(table.true.values())  # of nothing: of the worst
+        self.missed = self._most - min(whole)
 
     def saw(self, trial: Trial) -> None:
         if trial.measurement is None:
@@ -65,20 +76,22 @@ class Incumbent:
         found = trial.measurement.share, trial.measurement.score
         if found > self._best:
             self._best = found
-            self.regret = self._table.best - self._table.true[trial.proposal.configuration]
+            configuration = trial.proposal.configuration
+            self.regret = self._table.best - self._table.true[configuration]
+            self.missed = self._most - self._table.seen(configuration, self._seed)
 
 
-def at_trials(done: Replication, grid: Values) -> Values:
+def at_trials(done: Replication, grid: Values, what: Kind = "regret") -> Values:
     """Return the regret after each number of trials."""
-    return _stepped(np.array([p.trials for p in done.points]), done, grid)
+    return _stepped(np.array([p.trials for p in done.points]), done, grid, what)
 
 
-def at_seconds(done: Replication, grid: Values, stretch: float) -> Values:
+def at_seconds(done: Replication, grid: Values, stretch: float, what: Kind = "regret") -> Values:
     """Return the regret after each number of simulated seconds."""
-    return _stepped(seconds(done.points, stretch), done, grid)
+    return _stepped(seconds(done.points, stretch), done, grid, what)
 
 
-def _stepped(where: Values, done: Replication, grid: Values) -> Values:
+def _stepped(where: Values, done: Replication, grid: Values, what: Kind) -> Values:
     """Return the latest regret at each place."""
-    regrets = np.array([point.regret for point in done.points])
+    regrets = np.array([getattr(point, what) for point in done.points])
     return regrets[np.searchsorted(where, grid, side="right") - 1]

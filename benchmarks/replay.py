@@ -89,17 +89,19 @@ def replay(table: Table, contestant: str, seed: int, trials: int = TRIALS) -> Re
         study, Limits(trials=_MOST_TRIALS), strategy=strategy, executor=Straight(), store=store,
         evaluator=TableEvaluator(table, drawn, spent), clock=spent.now,
     )  # fmt: skip
-    seen, outside = Incumbent(table), 0
-    points = [Point(trials=0, training=0.0, scoring=0.0, regret=seen.regret)]
+    seen, outside = Incumbent(table, drawn), 0
+    points = [Point(trials=0, training=0.0, scoring=0.0, regret=seen.regret, missed=seen.missed)]
     for trial in running:
         if not trial.ended:
             continue
         seen.saw(trial)
         outside += trial.measurement is None
         asked = max(points[-1].trials, trial.number + 1)
-        points.append(
-            Point(trials=asked, training=spent.training, scoring=spent.scoring, regret=seen.regret)
-        )
+        point = Point(
+            trials=asked, training=spent.training, scoring=spent.scoring, regret=seen.regret,
+            missed=seen.missed,
+        )  # fmt: skip
+        points.append(point)
         if asked >= trials and _is_past(points[-1], table, trials):
             break
     running.close()

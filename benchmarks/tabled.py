@@ -102,6 +102,10 @@ class Table:
         """The score of the best configuration that is there."""
         return max(self.true.values())
 
+    def seen(self, configuration: Configuration, seed: int) -> float:
+        """Return what a whole training with one seed scores."""
+        return self.rows[configuration, seed, len(RUNGS) - 1].score
+
     @property
     def training_seconds(self) -> float:
         """What a whole training costs on average, scoring apart."""
@@ -148,8 +152,7 @@ class Table:
 def space_on(backbone: Backbone, name: str, ceiling: int) -> SearchSpace:
     """Lay the space of a table over a backbone, its layer groups as cells that are tied.
 
-    There is one way to divide the blocks, so it decides nothing, and some strategies take spaces
-    without layer groups only.
+    There is one way to divide the blocks, so it decides nothing.
     """
     space = read_space(str(TABLES / f"{name}.yaml")).on(backbone, ceiling)
     (pattern,) = space.patterns

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,11 +16,13 @@ from autopeft.supernet.elastic import HEAD, Subnet, Supernet, leaves
 from autopeft.supernet.optimizer import Gradients, MaskedAdamW
 from autopeft.supernet.sampling import Draws, Sampling
 from autopeft.supernet.trunk import Trunk, lowest_row
-from autopeft.training.batches import Batch, training_batches
-from autopeft.training.loop import DivergedError, autocast, schedule, steps_of
+from autopeft.training.batches import training_batches
+from autopeft.training.loop import DivergedError, learned, schedule, steps_of
+from autopeft.training.room import Pace
 from autopeft.trial import Recipe
 
 _CLIP = 1.0
+_LOOKED = 4  # steps of which the largest configuration is measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,8 @@ class Training:
     """The training of a supernet, one step after another; every step follows from the seed.
 
     Gradients are clipped for each configuration by itself, as when it is trained alone, and then
-    averaged over those of the step.
+    averaged over those of the step. Where the trainer's room asks for it, batches are taken in
+    pieces, or blocks run twice; then configurations share no forward.
     """
 
     def __init__(self, net: Supernet, schedule: Schedule) -> None:
@@ -65,22 +69,43 @@ class Training:
         Raises:
             DivergedError: A loss is infinite or no number.
         """
-        for number, rows in enumerate(self._batches()):
-            if number < self.done:
-                continue
-            if number >= self.steps:
-                return
-            self._step(number, self._train.batch(rows))
-            self.done = number + 1
-            yield self.done
+        if self.done >= self.steps:
+            return
+        with self._paced() as pace:
+            for number, rows in enumerate(self._batches()):
+                if number < self.done:
+                    continue
+                if number >= self.steps:
+                    return
+                self._step(number, rows, pace)
+                self.done = number + 1
+                yield self.done
+
+    @contextmanager
+    def _paced(self) -> Iterator[Pace]:
+        """Find out how batches are taken: on what reaches lowest and is largest at the beginning.
+
+        Raises:
+            NoRoomError: One example alone takes more memory than there is.
+        """
+        drawn = [c for number in range(_LOOKED) for c in self.draws.draw(self._drawing(number))]
+        slots, net = self.net.space.slots, self.net
+        largest = max(drawn, key=lambda c: (-lowest_row(c), c.parameters(slots)))
+        with ExitStack() as undo:
+            with net.active(largest) as subnet:
+                pace = undo.enter_context(net.trainer.room.training(net.trainer.work(subnet.tuned)))
+            yield pace
+
+    def _drawing(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.net.seed, 1, number])
 
     def _batches(self) -> Iterator[NDArray[np.int64]]:
         rng = np.random.default_rng([self.net.seed, 0])
         while True:
             yield from training_batches(self._train, self.net.recipe.batch_size, rng)
 
-    def _step(self, number: int, batch: Batch) -> None:
-        rng = np.random.default_rng([self.net.seed, 1, number])
+    def _step(self, number: int, rows: NDArray[np.int64], pace: Pace) -> None:
+        rng = self._drawing(number)
         drawn = self.draws.draw(rng)
         # the one that is touched last runs first, and records the frozen blocks for the others
         order = sorted(drawn, key=lowest_row, reverse=True)
@@ -90,7 +115,7 @@ class Training:
             for configuration in order:
                 seed = int(rng.integers(2**31))
                 torch.manual_seed(seed)
-                losses.append(self._pass(configuration, batch, trunk, gradients, seed))
+                losses.append(self._pass(configuration, rows, trunk, gradients, seed, pace))
                 if not math.isfinite(losses[-1]):
                     raise DivergedError(
                         f"the supernet's loss became {losses[-1]} at step {number + 1} of "
@@ -103,33 +128,35 @@ class Training:
     def _shares(self) -> bool:
         return self.schedule.share and self.net.recipe.dropout == 0
 
-    def _pass(
+    def _pass(  # noqa: PLR0917  # what is learned, and how
         self,
         configuration: Configuration,
-        batch: Batch,
+        rows: NDArray[np.int64],
         trunk: Trunk | None,
         gradients: Gradients,
         seed: int,
+        pace: Pace,
     ) -> float:
         """Take a configuration through a batch and add its gradients; return its loss."""
-        below = trunk.below(lowest_row(configuration)) if trunk else nullcontext()
         with self.net.active(configuration, draw=seed) as subnet:
             subnet.model.train()
-            with below, autocast(self.net.recipe):
-                loss = _loss(subnet, batch)
-            if not math.isfinite(loss.item()):
-                return loss.item()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            torch.nn.utils.clip_grad_norm_(leaves(subnet.views), _CLIP)
-            gradients.add(subnet.views, 1 / self.draws.each)
-            return loss.item()
+            trained = leaves(subnet.views)
+            loss = pace.taken(partial(self._learned, subnet, rows, trunk, pace), trained)
+            if math.isfinite(loss):
+                torch.nn.utils.clip_grad_norm_(trained, _CLIP)
+                gradients.add(subnet.views, 1 / self.draws.each)
+            return loss
+
+    def _learned(
+        self, subnet: Subnet, rows: NDArray[np.int64], trunk: Trunk | None, pace: Pace
+    ) -> float:
+        # what the trunk holds is of a whole batch, and not among what was measured
+        shared = trunk if trunk and pace.whole(rows) else None
+        below = shared.below(lowest_row(subnet.configuration)) if shared else nullcontext()
+        penalty = subnet.tuned.injection.penalty
+        with below:
+            return learned(subnet.model, self._train, rows, self.net.recipe, penalty, pace=pace)
 
     def _factor(self, step: int) -> float:
         """Return the share of the rates at a step: up over the warm-up, then linearly to zero."""
         return schedule(step, self.steps, self.net.recipe.warmup)
-
-
-def _loss(subnet: Subnet, batch: Batch) -> torch.Tensor:
-    loss: torch.Tensor = subnet.model.loss(batch)
-    penalty = subnet.tuned.injection.penalty()
-    return loss if penalty is None else loss + penalty

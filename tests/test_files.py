@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def test_a_file_is_replaced_whole(tmp_path):
 
         assert reader.read() == "the old and longer text"
     assert file.read_text() == "new"
+
+
+def test_of_several_who_write_a_file_at_once_one_wins(tmp_path):
+    file, texts = tmp_path / "plan.json", [letter * 100_000 for letter in "abcdefgh"]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: write_text(file, text), texts * 4))
+
+    assert file.read_text("utf-8") in texts
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_when_there_is_no_room_the_old_file_stays_and_nothing_half_written_is_left(tmp_path):

@@ -21,9 +21,16 @@ def paused(number, *scores, parameters=32, **changes):
     trial = Trial(number=number, proposal=a_proposal(fidelity=Fidelity(share=RUNGS[0]), **changes))
     for rung, score in enumerate(scores):
         trial = trial.promoted(RUNGS[rung]) if rung else trial
-        measured = replace(a_measurement(score, parameters), share=RUNGS[rung])
+        measured = replace(a_measurement(score, parameters), share=RUNGS[rung], loss=1 - score)
         trial = trial.started().done(measured)
     return trial
+
+
+def losing(number, score, loss):
+    """Return a trial that paused at the first rung with a loss of its own."""
+    trial = Trial(number=number, proposal=a_proposal(fidelity=Fidelity(share=RUNGS[0])))
+    measured = replace(a_measurement(score), share=RUNGS[0], loss=loss)
+    return trial.started().done(measured)
 
 
 def pool(*scores):
@@ -40,7 +47,7 @@ def until_done(study, trials, *, last=True):
     known = {trial.number: trial for trial in trials}
     while found := promotion(study, known.values(), last=last):
         trial, share = found
-        measured = replace(a_measurement(trial.score + 0.01), share=share)
+        measured = replace(a_measurement(trial.score + 0.01), share=share, loss=1 - trial.score)
         known[trial.number] = trial.promoted(share).started().done(measured)
     return [known[number] for number in sorted(known)]
 
@@ -51,6 +58,26 @@ def reached(trials):
 
 def test_of_three_the_best_goes_on():
     assert chosen(STUDY, pool(0.5, 0.9, 0.7)) == (1, 0.3)
+
+
+def test_the_loss_decides_where_scores_do_not_tell_trials_apart_yet():
+    """And against the score: in a short training it tells more."""
+    even = [losing(n, 0.5, loss) for n, loss in enumerate((0.7, 0.6, 0.65))]
+    against = [losing(n, score, 1 - n / 10) for n, score in enumerate((0.9, 0.5, 0.4))]
+
+    assert chosen(STUDY, even) == (1, 0.3)
+    assert chosen(STUDY, against) == (2, 0.3)
+
+
+def test_of_equal_losses_the_score_decides():
+    assert chosen(STUDY, [losing(n, s, 0.5) for n, s in enumerate((0.5, 0.9, 0.7))]) == (1, 0.3)
+
+
+def test_a_loss_that_is_no_number_neither_goes_on_nor_counts():
+    trials = [losing(0, 0.9, float("nan")), losing(1, 0.5, 0.6), losing(2, 0.4, 0.5)]
+
+    assert chosen(STUDY, trials) is None
+    assert chosen(STUDY, trials, last=True) == (2, 0.3)
 
 
 def test_of_two_none_goes_on_unless_no_other_will_come():

@@ -9,8 +9,8 @@ from jsonschema import Draft202012Validator
 
 from autopeft.answer import Interval, Ranking
 from autopeft.errors import PlanError
-from autopeft.evidence import Evidence, Hardware, Held, Scored, Transferred
-from autopeft.plan import VERSION, Drift, Exported, Plan, read_plan, schema
+from autopeft.evidence import Drift, Evidence, Exported, Hardware, Held, Scored, Transferred
+from autopeft.plan import VERSION, Plan, read_plan, schema
 from autopeft.records import digest
 from autopeft.signing import Signature
 from autopeft.trial import Purpose

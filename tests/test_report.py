@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 
 from autopeft.answer import Interval, Ranking
-from autopeft.plan import VERSION, Expected, Plan, Provenance
+from autopeft.evidence import Expected, Provenance
+from autopeft.plan import VERSION, Plan
 from autopeft.report import report
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.written.reading import read_space
@@ -383,6 +384,21 @@ def test_the_cost_is_told_part_by_part():
     page = report(STUDY, TRIALS, costly, a_plan())
     assert rows(page, "Cost")[0] == ["before the trials", "", "12.0"]
     assert rows(page, "Cost")[-1] == ["together", "7", "18.0"]
+
+
+def test_the_operators_that_ran_are_told_with_their_forms():
+    """Records of before they were kept say nothing, and neither does their report."""
+    trials = tuple(
+        replace(t, measurement=replace(t.measurement, operators=("lora_linear (eager)",)))
+        if t.measurement
+        else t
+        for t in TRIALS
+    )
+
+    page = report(STUDY, trials, ANSWER, a_plan())
+
+    assert "each with its form: `lora_linear (eager)` in 4 trials. Naive is" in page
+    assert "Operators that ran" not in PAGE
 
 
 def test_a_probe_is_named_and_shows_its_configuration():

@@ -16,9 +16,10 @@ export const key = {
 
 /** What went wrong, as a sentence; `param` is the field to look at, `remedy` what to do. */
 export class Problem extends Error {
-  constructor({ detail, code, status, param, remedy, after }) {
+  constructor({ detail, code, status, param, errors, remedy, after }) {
     super(detail);
-    Object.assign(this, { code, status, param: param ?? null, remedy: remedy ?? null, after });
+    const known = { param: param ?? null, errors: errors ?? [], remedy: remedy ?? null };
+    Object.assign(this, { code, status, ...known, after });
   }
 
   /** Whether the same question may be answered in a moment. */

@@ -82,6 +82,7 @@ const PHASES = {
   reading: "reading the model and the data",
   measuring: "measuring a step",
   supernet: "training the shared weights",
+  scores: "scoring configurations with the shared weights",
   gates: "training the gates",
   trials: "trying configurations",
   finals: "training the finalists again with fresh seeds",

@@ -40,8 +40,9 @@ function Form({ known, from, reload }) {
   usePointing(form, problem);
   useEffect(() => () => stop.current?.abort(), []);
   const wrong = (name) => {
-    const field = problem?.param && form.current && fieldOf(form.current, problem.param);
-    return field?.name === name ? problem.message : null;
+    if (!problem?.param || !form.current) return null;
+    const fields = problem.errors?.length ? problem.errors : [{ param: problem.param, detail: problem.message }];
+    return fields.find(({ param }) => fieldOf(form.current, param)?.name === name)?.detail ?? null;
   };
   const attempt = async (what, call) => {
     if (busy || !form.current.reportValidity()) return;

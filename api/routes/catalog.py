@@ -21,28 +21,28 @@ from autopeft.wiring.strategies import STRATEGIES
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
 
-@router.get("/spaces", responses=documented())
+@router.get("/spaces", operation_id="list_spaces", responses=documented())
 def spaces(_caller: Reader) -> Listed[SpaceResource]:
     """List the search spaces."""
     data = [SpaceResource.model_validate(space_document(space)) for space in known_spaces()]
     return Listed(data=data, has_more=False)
 
 
-@router.get("/methods", responses=documented())
+@router.get("/methods", operation_id="list_methods", responses=documented())
 def methods(_caller: Reader) -> Listed[MethodResource]:
     """List the methods that spaces are made of, the user's own (`space_yaml`) too."""
     data = [MethodResource.model_validate(method_document(each)) for each in METHODS.values()]
     return Listed(data=data, has_more=False)
 
 
-@router.get("/strategies", responses=documented())
+@router.get("/strategies", operation_id="list_strategies", responses=documented())
 def strategies(_caller: Reader) -> Listed[StrategyResource]:
     """List the strategies with their options."""
     data = [StrategyResource.model_validate(strategy_document(name)) for name in STRATEGIES]
     return Listed(data=data, has_more=False)
 
 
-@router.get("/models", responses=documented())
+@router.get("/models", operation_id="list_models", responses=documented())
 def models(_caller: Reader, settings: SettingsDep) -> ModelList:
     """List the models: installed packages, folders of this service, and whether the hub is open."""
     data = [

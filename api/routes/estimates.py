@@ -17,9 +17,7 @@ from autopeft.api.routes.events import add_events
 from autopeft.api.routes.jobs import add_job_routes
 from autopeft.api.submitting import (
     add_once,
-    check_data,
     check_search,
-    check_trials,
     new_job,
 )
 from autopeft.resources.answers import EstimateResource
@@ -56,9 +54,7 @@ def submit_estimate(
     asked = body.model_dump(mode="json")
 
     def make() -> Made:
-        check_search(body, settings)
-        check_trials(caller, body.limits.trials)
-        check_data(service, caller, body.data)
+        check_search(service, caller, body, settings)
         made = new_job(
             Kind.ESTIMATE, caller, asked,
             metadata=body.metadata, priority=body.priority, name=once.name,

@@ -1,6 +1,5 @@
 """What jobs of every kind have in common: one, a list of them, and what can be done with one."""
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -8,23 +7,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from autopeft.api.access import Caller
 from autopeft.api.dependencies import AuditDep, PresentDep, Reader, ServiceDep, Submitter
+from autopeft.api.parameters import METADATA_PARAMETER, wanted_metadata
 from autopeft.api.problems import ProblemError, documented, missing
-from autopeft.api.submitting import check_going_on, is_id
+from autopeft.api.submitting import changed, is_id
 from autopeft.errors import UnknownError
 from autopeft.resources.answers import JobResource, Listed
 from autopeft.service.job import Job, JobState, Kind, cancelled, paused, resumed
 from autopeft.service.ports import Page, Service
-
-_METADATA = re.compile(r"metadata\[(.{1,64})\]")
-METADATA_PARAMETER: dict[str, Any] = {
-    "name": "metadata",
-    "in": "query",
-    "style": "deepObject",
-    "explode": True,
-    "required": False,
-    "description": "Values that the metadata must have, as `metadata[team]=search`.",
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
-}
 
 JobId = Annotated[str, Path(alias="id", description="The job's id.")]
 Limit = Annotated[int, Query(ge=1, le=100, description="At most so many.")]
@@ -46,20 +35,6 @@ def found(service: Service, caller: Caller, kind: Kind, job_id: str) -> Job:
     if job is None or job.kind is not kind or not caller.may_see(job.owner):
         raise missing(kind, job_id)
     return job
-
-
-def wanted_metadata(request: Request) -> dict[str, str]:
-    """Read ``metadata[key]=value`` from the address."""
-    pairs = ((_METADATA.fullmatch(key), value) for key, value in request.query_params.items())
-    return {key[1]: _plain(value) for key, value in pairs if key}
-
-
-def _plain(value: str) -> str:
-    if "\0" in value:  # which a database may not even compare with
-        raise ProblemError(
-            "invalid_request", "metadata cannot hold the character NUL", param="metadata"
-        )
-    return value
 
 
 def listed(
@@ -114,7 +89,7 @@ def _add_list(router: APIRouter, kind: Kind, model: type[JobResource]) -> None:
         summary=f"List {plural(kind)}",
         response_model=Listed[model],  # type: ignore[valid-type]
         responses=documented(),
-        openapi_extra={"parameters": [METADATA_PARAMETER]},
+        openapi_extra={"parameters": [dict(METADATA_PARAMETER)]},
     )
     def list_jobs(
         request: Request,
@@ -186,10 +161,8 @@ def _add_verb(
         present: PresentDep,
         audit: AuditDep,
     ) -> Response:
-        known = found(service, caller, kind, job_id)
-        if goes_on:
-            check_going_on(service, caller, known)
-        job = service.jobs.change(job_id, change)
+        found(service, caller, kind, job_id)
+        job = changed(service, caller, job_id, change)
         audit(f"{kind}.{verb}", job.id)
         return as_json(present.job(job), status_of(job))
 

@@ -10,6 +10,7 @@ from autopeft.api.dependencies import (
     OnceDep,
     PresentDep,
     ServiceDep,
+    SettingsDep,
     StoreDep,
     Submitter,
 )
@@ -43,6 +44,7 @@ def train_plan(
     job_id: JobId,
     caller: Submitter,
     service: ServiceDep,
+    settings: SettingsDep,
     store: StoreDep,
     present: PresentDep,
     once: OnceDep,
@@ -59,7 +61,7 @@ def train_plan(
     def make() -> Made:
         search = found(service, caller, Kind.SEARCH, job_id)
         _check_plan(store, search)
-        check_data(service, caller, body.data)
+        check_data(service, caller, body.data, settings)
         # Named in the training too, so that its data cannot be deleted while it needs it.
         data = asked["data"] or search.request["data"]
         request = {"search": search.id, **asked, "data": data}

@@ -10,8 +10,10 @@ from autopeft.api.dependencies import (
     PresentDep,
     ServiceDep,
     SettingsDep,
+    StoreDep,
     Submitter,
 )
+from autopeft.api.extending import is_done
 from autopeft.api.idempotency import Made
 from autopeft.api.presenting import PLACES, place_of
 from autopeft.api.problems import ProblemError, documented
@@ -22,8 +24,7 @@ from autopeft.api.routes.results import add_results
 from autopeft.api.routes.trials import add_trials
 from autopeft.api.submitting import (
     add_once,
-    check_data,
-    check_going_on,
+    changed,
     check_search,
     check_trials,
     new_job,
@@ -57,15 +58,14 @@ def submit_search(
 ) -> Response:
     """It is validated, waits for a worker, and runs; `Location` is where to look for it.
 
-    What is wrong with the model or the data is found while it is validated, and told by its
-    `trouble` and an event.
+    What names something that does not exist or is not allowed is refused at once. What is wrong
+    inside of the model or the data is found while it is validated, and told by its `trouble` and
+    an event.
     """
     asked = body.model_dump(mode="json")
 
     def make() -> Made:
-        check_search(body, settings)
-        check_trials(caller, body.limits.trials)
-        check_data(service, caller, body.data)
+        check_search(service, caller, body, settings)
         made = new_job(
             Kind.SEARCH, caller, asked,
             metadata=body.metadata, priority=body.priority, name=once.name,
@@ -99,12 +99,14 @@ def extend_search(
     body: ExtendRequest,
     caller: Submitter,
     service: ServiceDep,
+    store: StoreDep,
     present: PresentDep,
     audit: AuditDep,
 ) -> Response:
     """Its limits become these, and one that has ended goes on with them; the trials are all kept.
 
-    The limits are totals: one that ran 30 trials and is given 50 runs 20 more.
+    The limits are totals: one that ran 30 trials and is given 50 runs 20 more. One that has ended
+    and that nothing is left to do for is refused, or left as it is where these are its limits.
     """
     known = found(service, caller, Kind.SEARCH, job_id)
     limits = body.model_dump(mode="json", exclude_none=True)
@@ -115,8 +117,9 @@ def extend_search(
             param="trials",
         )
     check_trials(caller, body.trials)
-    check_going_on(service, caller, known)
-    job = service.jobs.change(job_id, partial(extended, limits=limits))
+    if is_done(known, body, store):
+        return as_json(present.search(known))
+    job = changed(service, caller, job_id, partial(extended, limits=limits))
     audit("search.extend", job.id)
     return as_json(present.search(job), status_of(job))
 

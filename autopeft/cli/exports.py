@@ -9,13 +9,14 @@ import typer
 from autopeft.cli import options as opt
 from autopeft.cli.console import say, show_json
 from autopeft.errors import OptionError, PlanError, StudyError
-from autopeft.files import results_folder, write_json, write_text
+from autopeft.files import results_folder, write_bytes, write_json, write_text
 from autopeft.plan import FILE, Plan, read_plan
 from autopeft.records import to_json
 
 if TYPE_CHECKING:
     from autopeft.answer import Answer
     from autopeft.ports import Store
+    from autopeft.production.card import Drawn
     from autopeft.production.opening import Opened
     from autopeft.study import Study
 
@@ -75,15 +76,19 @@ def export(
     if file is None and form == "plan":
         _study(what, out, store, as_json)
         return
-    plan = read_plan(file) if file else _concluded(*_found(what, store))[1]
+    known = None if file else _found(what, store)
+    plan = _concluded(*known)[1] if known else read_plan(file or what)
     beside = file.parent if file else opt.folder_of(None, what)
     folder = Path(out) if out else beside / form
     with results_folder(folder):
         if form in {"peft", "merged"}:
             opened = _opened(plan, weights, beside, model)
             written = _weights_in(form, opened, folder, convert, rank)
+        elif form == "card":
+            drawn = _front(plan, known, folder)
+            written = _card(plan, folder, weights or beside, drawn, licence, data_licence)
         else:
-            written = _text_in(form, plan, folder, weights or beside, licence, data_licence)
+            written = _text_in(form, plan, folder)
     if as_json:
         show_json(written)
     else:
@@ -175,26 +180,58 @@ def _weights_in(
     }
 
 
-def _text_in(
-    form: Form,
+def _text_in(form: Form, plan: Plan, folder: Path) -> dict[str, Any]:
+    plan_file = write_json(folder / FILE, plan.to_json())
+    if form == "plan":
+        return {"format": form, "out": str(plan_file)}
+    from autopeft.production.script import by_peft, script
+
+    file = write_text(folder / "train.py", script(plan, plan_file.absolute()))
+    return {"format": form, "out": str(file), "trains": "peft" if by_peft(plan) else "autopeft"}
+
+
+def _card(
     plan: Plan,
     folder: Path,
     beside: Path,
+    drawn: "Drawn | None",
     licence: str | None,
     data_licence: str | None,
 ) -> dict[str, Any]:
-    if form == "plan":
-        return {"format": form, "out": str(write_json(folder / FILE, plan.to_json()))}
-    if form == "script":
-        from autopeft.production.script import by_peft, script
-
-        plan_file = write_json(folder / FILE, plan.to_json())
-        file = write_text(folder / "train.py", script(plan, plan_file.absolute()))
-        return {"format": form, "out": str(file), "trains": "peft" if by_peft(plan) else "autopeft"}
     from autopeft.production.card import card
 
-    text = card(plan, outcome=_outcome(beside), licence=licence, data_licence=data_licence)
-    return {"format": form, "out": str(write_text(folder / "README.md", text))}
+    text = card(
+        plan, outcome=_outcome(beside), licence=licence, data_licence=data_licence, drawn=drawn
+    )
+    file = write_text(folder / "README.md", text)
+    return {"format": "card", "out": str(file), "plot": str(folder / drawn.file) if drawn else None}
+
+
+def _front(plan: Plan, known: "tuple[Store, Study] | None", folder: Path) -> "Drawn | None":
+    """Draw the front beside the card: of all trials of a study, or of what a plan's evidence has.
+
+    Nothing where neither is at hand. It is SVG where matplotlib, which writes PNG, is missing.
+    """
+    from autopeft.objectives import best
+    from autopeft.production.card import Drawn
+    from autopeft.report.drawn import evidence_drawn, front_drawn
+    from autopeft.report.html import svg_file
+    from autopeft.report.png import available, png
+
+    if known:
+        store, study = known
+        trials = store.trials(study.id, predictions=False)
+        pictures = front_drawn(study, trials, best(study, trials))
+    else:
+        pictures = evidence_drawn(plan)
+    for picture in pictures:
+        file = folder / f"{picture.name}.{'png' if available() else 'svg'}"
+        if available():
+            write_bytes(file, png(picture))
+        else:
+            write_text(file, svg_file(picture))
+        return Drawn(file=file.name, title=picture.title, text=picture.text)
+    return None
 
 
 def _outcome(beside: Path) -> dict[str, Any] | None:
@@ -208,6 +245,8 @@ def _outcome(beside: Path) -> dict[str, Any] | None:
 
 def _tell(written: dict[str, Any]) -> None:
     say(f"{written['format']:8}{written['out']}")
+    if plot := written.get("plot"):
+        say(f"plot    {plot}")
     if drift := written.get("drift"):
         say(f"what    {written['what']}" + (f", rank {written['rank']}" if written["rank"] else ""))
         say(

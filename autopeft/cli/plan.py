@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,12 +18,15 @@ from autopeft.records import to_json
 from autopeft.signing import check as check_signature
 from autopeft.signing import check_trusted, signed
 
+if TYPE_CHECKING:
+    from autopeft.production.serving import Verdict
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at plans.")
 PlanArgument = Annotated[
     Path, typer.Argument(metavar="PLAN", help="A plan.json, or the directory that it lies in.")
 ]
 CapOption = Annotated[
-    int, typer.Option("--max-lora-rank", help="What the server is started with.", min=1)
+    int, typer.Option("--max-lora-rank", help="What vLLM is started with.", min=1)
 ]
 _DIFFERENT = 2
 
@@ -152,12 +155,15 @@ def transfer(
     """
     from autopeft.production.transferring import transfer as moved
 
-    made = moved(read_plan(plan), to, budget=budget)
+    before = read_plan(plan)
+    made = moved(before, to, budget=budget)
     with results_folder(Path(out) if out else plan.parent / "transferred") as folder:
         file = write_json(folder / FILE, made.to_json())
     share = made.parameters / made.backbone.parameters
     say(f"trains     {made.configuration.summary(made.slots)}")
     say(f"parameters {made.parameters:,} ({share:.2%}) of {made.provenance.ceiling:,} allowed")
+    if (length := made.task.max_length) < before.task.max_length:
+        say(f"texts      are cut to {length} tokens: {made.backbone.name} has no more positions")
     say(f"plan       {file} (transferred: no score was measured on {made.backbone.name})")
 
 
@@ -217,26 +223,29 @@ def _check_model(plan: Plan, model: str) -> None:
 
 @app.command("serving")
 def serving(plan: PlanArgument, cap: CapOption = 16, as_json: opt.JsonOption = False) -> None:
-    """Say whether vLLM would serve the plan's adapter, why not, and what it would serve."""
-    from autopeft.production.serving import vllm_verdict
+    """Say whether vLLM and TGI would serve the plan's adapter, why not, and what they would."""
+    from autopeft.production.serving import verdicts
 
-    read = read_plan(plan)
-    verdict = vllm_verdict(read, cap)
-    nearest = verdict.nearest.summary(verdict.slots) if verdict.nearest else None
+    found = verdicts(read_plan(plan), cap)
     if as_json:
-        show_json(
-            {
-                "takes": verdict.takes, "max_lora_rank": verdict.cap, "needs": verdict.needs,
-                "reasons": list(verdict.reasons), "nearest": nearest,
-            }
-        )  # fmt: skip
+        show_json([_judged(verdict) for verdict in found])
         return
-    say(verdict.sentence())
-    for reason in verdict.reasons[1:]:
-        say(f"and {reason}")
-    if verdict.nearest and nearest:
-        count = verdict.nearest.parameters(verdict.slots)
-        say(f"it would take: {nearest} ({count:,} parameters)")
+    for verdict in found:
+        say(verdict.sentence())
+        for reason in verdict.reasons[1:]:
+            say(f"and {reason}")
+        if verdict.nearest:
+            count = verdict.nearest.parameters(verdict.slots)
+            say(f"it would take: {verdict.nearest.summary(verdict.slots)} ({count:,} parameters)")
+
+
+def _judged(verdict: "Verdict") -> dict[str, Any]:
+    nearest = verdict.nearest
+    return {
+        "server": verdict.server, "takes": verdict.takes, "started": verdict.started,
+        "needs": verdict.needs, "reasons": list(verdict.reasons),
+        "nearest": nearest.summary(verdict.slots) if nearest else None,
+    }  # fmt: skip
 
 
 def verify(

@@ -2,7 +2,7 @@
 
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from autopeft.training.production import Outcome
 
 _TELL_EVERY = 0.1
+Bits = Literal["int8", "nf4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,13 @@ class LongOptions:
     early_stopping: Annotated[
         int | None,
         typer.Option(help="End after so many epochs without a better validation score.", min=1),
+    ] = None
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Divide the frozen weights among the processes.")
+    ] = False
+    quantise: Annotated[
+        Bits | None,
+        typer.Option(help="Hold the frozen matrices in so few bits; needs bitsandbytes."),
     ] = None
     logs: Annotated[
         bool, typer.Option("--logs", help="Write logs for TensorBoard beside the weights.")
@@ -87,6 +95,10 @@ def train(
                 "budget, columns, task and recipe are the plan's own: leave these options out, or "
                 "train a --configuration"
             )
+        if source.data is None and (source.validation or source.test):
+            raise OptionError(
+                "--validation and --test go with --data: the plan's own data has its own parts"
+            )
         read, usual = read_plan(plan), plan.parent / "trained"
     else:
         name = configuration or ""
@@ -95,11 +107,12 @@ def train(
         usual = Path("autopeft-runs") / name
     given = opt.data_of(source.data, source.validation, source.test) if source.data else None
     how = _how(long, memory)
+    first_seed = read.seed if seed is None else opt.count_of("--seed", seed, 0)
+    threads = None if threads is None else opt.count_of("--threads", threads, 1)
     files = given or read.where.data
     where = Where(model=source.model or read.where.model, data=files)
     with results_folder(Path(out) if out else usual) as folder:
         try:
-            first_seed = read.seed if seed is None else seed
             outcome = _followed(read, where, folder, first_seed, threads, how)
         except KeyboardInterrupt:
             note(
@@ -154,7 +167,8 @@ def _tell(outcome: "Outcome") -> None:
         f"{name} on test       {tested} (95% interval {test.low:.4f} to "
         f"{test.high:.4f}, {outcome.test_examples:,} examples)"
     )
-    processes = f", in {outcome.processes} processes" if outcome.processes > 1 else ""
+    divided = " with the frozen weights divided among them" if outcome.sharded else ""
+    processes = f", in {outcome.processes} processes{divided}" if outcome.processes > 1 else ""
     for told in outcome.told:
         note(told)
     say(f"operators  {', '.join(outcome.operators) or 'those of torch'}{processes}")
@@ -170,6 +184,8 @@ def _how(long: LongOptions, memory: str | None) -> "How":
         checkpoint_every=long.checkpoint_every,
         patience=long.early_stopping,
         logs=long.logs,
+        shard=long.shard,
+        quantise=long.quantise,
         memory=settings(memory=memory).memory_bytes,
     )
 

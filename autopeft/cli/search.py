@@ -28,6 +28,9 @@ from autopeft.cli.records import (
     request_of,
     unfolded,
 )
+from autopeft.cli.remote import RemoteOptions
+from autopeft.cli.submit import SubmitOptions, submit_search
+from autopeft.errors import OptionError
 from autopeft.files import results_folder, write_json, write_text
 from autopeft.records import to_json
 from autopeft.study import Limits, Study
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 DetachOption = Annotated[
     bool,
-    typer.Option("--detach", help="Hand it to the service of AUTOPEFT_URL, as submit does."),
+    typer.Option("--detach", help="Hand it to a service, as submit does."),
 ]
 _MINUTE = 60
 _PREPARED = {"autopeft": "supernet", "evolution": "supernet", "s3pet": "gates", "bipeft": "gates"}
@@ -53,6 +56,8 @@ def search(
     task: TaskOptions,
     recipe: RecipeOptions,
     run: RunOptions,
+    remote: RemoteOptions,
+    submitted: SubmitOptions,
     detach: DetachOption = False,
     as_json: opt.JsonOption = False,
 ) -> None:
@@ -61,8 +66,13 @@ def search(
     The same command goes on where an earlier run of it ended; more --trials extend the study.
     """
     if detach:
-        _handed_over(source, search, task, recipe, run, as_json=as_json)
+        submit_search(source, search, task, recipe, run, remote, submitted, as_json=as_json)
         return
+    if (remote, submitted) != (RemoteOptions(), SubmitOptions()):
+        raise OptionError(
+            "--metadata, --priority, --once, --follow, --url and --key are about a search of a "
+            "service: add --detach, or leave them out"
+        )
     from autopeft.report import report
     from autopeft.wiring import sockets
     from autopeft.wiring.conclude import conclude
@@ -135,22 +145,6 @@ def search(
     say(f"\n{answer.sentence()}\n\nplan    {plan_file}\nreport  {report_file}")
 
 
-def _handed_over(
-    source: SourceOptions,
-    search: SearchOptions,
-    task: TaskOptions,
-    recipe: RecipeOptions,
-    run: RunOptions,
-    *,
-    as_json: bool,
-) -> None:
-    """Submit a search to the configured service, and print its id."""
-    from autopeft.cli.remote import RemoteOptions
-    from autopeft.cli.submit import submit_search
-
-    submit_search(source, search, task, recipe, run, RemoteOptions(), as_json=as_json)
-
-
 def _note_unmet(request: "Request", study: Study) -> None:
     """Say what was asked for, or is usual, and does not take place."""
     if request.warm_start == "auto" and not study.earlier:
@@ -199,7 +193,7 @@ def estimate(
     request = request_of(source, task, recipe, search)
     study = study_of(request)
     note_surprises(request, study.backbone, study.task)
-    document = document_of(study, limits, chosen.workers, estimate_of(study))
+    document = document_of(study, limits, chosen.workers, estimate_of(study, chosen.memory_bytes))
     if as_json:
         show_json(document)
         return
@@ -241,7 +235,13 @@ def _estimate_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("a trial", f"about {lasting(document['seconds_per_trial'])}, {steps}"),
         ("the search", _duration(document)),
         ("memory", f"about {document['memory_bytes'] / 2**30:.1f} GiB at its peak"),
+        ("at once", _at_once(document)),
     ]
+
+
+def _at_once(document: dict[str, Any]) -> str:
+    twice = ", activations computed twice" if document["activations_twice"] else ""
+    return f"{counted(document['examples_at_once'], 'example')} of a batch{twice}"
 
 
 def _duration(document: dict[str, Any]) -> str:

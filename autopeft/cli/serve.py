@@ -181,7 +181,7 @@ class Kept:
 
 def _supervisor(workers: int, *more: str) -> list[str]:
     """Return the command line of what starts a process for each lane when there is work for it."""
-    lanes = [Lane.CHECKS, *[Lane.RUNS] * workers]
+    lanes = [Lane.CHECKS, Lane.CHECKS, *[Lane.RUNS] * workers]
     words = [word for lane in lanes for word in ("--lane", lane.value)]
     return [sys.executable, "-m", "autopeft.worker", *words, *more]
 

@@ -52,12 +52,13 @@ FollowOption = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labels:
-    """What a search is found by, and when its turn is."""
+class SubmitOptions:
+    """What a search is found by, when its turn is, and whether somebody waits for it."""
 
-    metadata: tuple[str, ...] = ()
-    priority: int = 0
-    once: str | None = None
+    metadata: MetadataOption = None
+    priority: PriorityOption = 0
+    once: OnceOption = None
+    follow: FollowOption = False
 
 
 @unfolded
@@ -68,10 +69,7 @@ def submit(
     recipe: RecipeOptions,
     run: RunOptions,
     remote: RemoteOptions,
-    metadata: MetadataOption = None,
-    priority: PriorityOption = 0,
-    once: OnceOption = None,
-    follow: FollowOption = False,
+    submitted: SubmitOptions,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Hand a search to a service, and print its id.
@@ -79,8 +77,7 @@ def submit(
     Takes all options of search. Data files that are here are uploaded; other names are those of
     files of the service. With --follow, --out is where the results are written to.
     """
-    labels = Labels(metadata=tuple(metadata or ()), priority=priority, once=once)
-    submit_search(source, search, task, recipe, run, remote, labels, follow=follow, as_json=as_json)
+    submit_search(source, search, task, recipe, run, remote, submitted, as_json=as_json)
 
 
 def submit_search(
@@ -90,9 +87,8 @@ def submit_search(
     recipe: RecipeOptions,
     run: RunOptions,
     remote: RemoteOptions,
-    labels: Labels = Labels(),
+    submitted: SubmitOptions,
     *,
-    follow: bool = False,
     as_json: bool = False,
 ) -> None:
     """Hand a search over, show its id or, with ``follow``, what happens and what was found."""
@@ -102,18 +98,18 @@ def submit_search(
         raise OptionError("a service trains its trials one by one: leave --pack out")
     if run.store is not None:
         raise OptionError("a service has a store of its own: leave --store out")
-    if run.out is not None and not follow:
+    if run.out is not None and not submitted.follow:
         raise OptionError(
             "the results are not there yet: leave --out out, and write them with autopeft fetch, "
-            "or add --follow to submit"
+            "or add --follow"
         )
     chosen = settings(
         trials=search.trials, time=search.time, executor=run.executor, workers=run.workers
     )
     request = request_of(source, task, recipe, search)
     with connected(remote) as client:
-        made = _handed_over(client, request, chosen, run, labels)
-        if follow:
+        made = _handed_over(client, request, chosen, run, submitted)
+        if submitted.follow:
             _show_end(client, _followed(client, made), run.out, as_json=as_json)
         elif as_json:
             show_json(document(made))
@@ -122,15 +118,20 @@ def submit_search(
 
 
 def _handed_over(
-    client: "Client", request: "Request", chosen: "Settings", run: RunOptions, labels: Labels
+    client: "Client",
+    request: "Request",
+    chosen: "Settings",
+    run: RunOptions,
+    submitted: SubmitOptions,
 ) -> "SearchResource":
     from autopeft.cli.submission import model_for, submission, uploaded
 
     request = replace(request, model=model_for(request, client.url))
     # what is mistyped is refused before anything is uploaded
-    body = submission(request, chosen, run, metadata=labels.metadata, priority=labels.priority)
+    metadata, priority = submitted.metadata or (), submitted.priority
+    body = submission(request, chosen, run, metadata=metadata, priority=priority)
     body = body.model_copy(update={"data": uploaded(client, request)})
-    return client.searches.create(body, once=labels.once)
+    return client.searches.create(body, once=submitted.once)
 
 
 def _show_end(client: "Client", ended: "SearchResource", out: str | None, *, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from autopeft.resources.answers import Problem
 BUSY = {429, 502, 503, 504}
 """Statuses after which the same may go well a little later."""
 _MOST_SHOWN = 200
+_MOST_NAMED = 6
 
 
 class RefusedError(ServiceError):
@@ -141,6 +142,8 @@ def _sentence(problem: Problem) -> str:
         said += f" ({problem.param})"
     if problem.remedy and problem.remedy not in said:
         said += f": {problem.remedy[:1].lower()}{problem.remedy[1:].removesuffix('.')}"
+    if others := problem.errors[1:_MOST_NAMED]:
+        said += "; also " + "; ".join(f"{each.param}: {each.detail}" for each in others)
     if problem.status >= 500 and problem.request_id:
         said += f" (request {problem.request_id})"
     return said

@@ -1,7 +1,7 @@
 """Scores configurations with the weights of a supernet, which is trained once and kept."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,27 +82,31 @@ class InheritedScores:
             SpaceError: A configuration is none of the study's space within its budget.
             StoreError: The supernet that was found is damaged, or another one.
         """
-        for configuration in configurations:
-            key = digest(configuration.sizes)[:16]
-            if self.problem or (key not in self._known and not self._score(key, configuration)):
+        keys = [digest(configuration.sizes)[:16] for configuration in configurations]
+        found = self._found(dict(zip(keys, configurations, strict=True)))
+        for key in keys:
+            while not self.problem and key not in self._known and next(found, None):
+                pass
+            if self.problem or key not in self._known:
                 return
             yield self._known[key]
 
-    def _score(self, key: str, configuration: Configuration) -> bool:
-        """Score a configuration and remember it; tell whether that could be done."""
-        for _ in self.prepare():
-            pass
-        if self._scoring is None:
-            return False
-        from autopeft.training.loop import DivergedError
+    def _found(self, wanted: Mapping[str, Configuration]) -> Iterator[str]:
+        """Score what is not known yet and remember it, yielding its key, in the order that is best.
 
-        try:
-            score = self._scoring.score(configuration)
-        except DivergedError:
-            score = math.nan  # of this one: others may do
-        self._known[key] = score
-        self._shelf.remember(key, score)
-        return True
+        A configuration that the supernet has no weights for is refused when its turn comes.
+        """
+        new = {key: table for key, table in wanted.items() if key not in self._known}
+        if new and self._scoring is None:
+            for _ in self.prepare():
+                pass
+        if self._scoring is None:
+            return
+        keys = list(new)
+        for place, score in self._scoring.scores(list(new.values())):
+            self._known[keys[place]] = score
+            self._shelf.remember(keys[place], score)
+            yield keys[place]
 
     def _place(self) -> Any:
         """Return where the supernet is kept, with the scores that are remembered there."""

@@ -10,14 +10,14 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from autopeft.errors import OptionError
-from autopeft.executors.attempt import attempt
+from autopeft.executors.attempt import attempt_all
 from autopeft.executors.environment import environment
 from autopeft.executors.handover import Handover
 from autopeft.ports import Evaluator
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 class RayExecutor:
-    """Runs up to ``workers`` trials at once, each worker a process with a backbone of its own.
+    """Runs up to ``workers`` trials or packs at once, each worker a process with its own backbone.
 
     Joins the Ray cluster that this process is connected to, or that ``RAY_ADDRESS`` names;
     otherwise one is started on this machine for the time of a run. Each worker reserves
@@ -60,20 +60,18 @@ class RayExecutor:
         self._resources = {"cpu": cpus, "gpu": gpus}
 
     def run(
-        self,
-        evaluator: Evaluator,
-        trials: Iterator[Trial],
-        *,
-        ahead: int = 1,  # noqa: ARG002  # a worker has one trial at a time
+        self, evaluator: Evaluator, trials: Iterator[Trial], *, ahead: int = 1
     ) -> Iterator[Trial]:
-        """Pull a trial for every free worker, yielding each whenever it has changed.
+        """Pull a trial, or a pack of ``ahead``, for every free worker.
+
+        Each is yielded whenever it has changed.
 
         Raises:
             OptionError: The cluster cannot be reached, or has no room for so many workers.
         """
         with environment(QUIET), _cluster(self._workers):
             self._check_room(ray.cluster_resources())
-            with self._tuning(evaluator) as handover:
+            with self._tuning(evaluator, ahead) as handover:
                 yield from handover.serve(trials)
 
     def _check_room(self, cluster: Mapping[str, float]) -> None:
@@ -85,11 +83,11 @@ class RayExecutor:
                 )
 
     @contextmanager
-    def _tuning(self, evaluator: Evaluator) -> Iterator[Handover]:
+    def _tuning(self, evaluator: Evaluator, ahead: int) -> Iterator[Handover]:
         """Run Tune in a thread; on any way out its workers are released."""
         handover = Handover()
         pickled = cloudpickle.dumps(evaluator)  # also of a class in the user's __main__
-        thread = threading.Thread(target=self._tune, args=(handover, pickled), daemon=True)
+        thread = threading.Thread(target=self._tune, args=(handover, pickled, ahead), daemon=True)
         thread.start()
         try:
             yield handover
@@ -97,7 +95,7 @@ class RayExecutor:
             handover.close()
             thread.join()
 
-    def _tune(self, handover: Handover, evaluator: bytes) -> None:
+    def _tune(self, handover: Handover, evaluator: bytes, ahead: int) -> None:
         """Run Tune until all is closed, and sweep away what it has written."""
         folder = tempfile.mkdtemp(prefix="autopeft-ray-")
         closer = _Closer(handover)
@@ -106,7 +104,7 @@ class RayExecutor:
                 _Worker,
                 config={"evaluator": evaluator},
                 num_samples=-1,
-                search_alg=_Puller(handover),
+                search_alg=_Puller(handover, ahead),
                 callbacks=[closer],
                 max_concurrent_trials=self._workers,
                 resources_per_trial=self._resources,
@@ -135,78 +133,92 @@ class _Worker(tune.Trainable):  # type: ignore[misc]  # Ray is untyped to us
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, bytes]) -> bool:
-        self._changes = self._attempt(pickle.loads(new_config["trial"]))
+        trials: tuple[Trial, ...] = pickle.loads(new_config["trials"])
+        self._open = {trial.number for trial in trials}
+        self._changes = self._attempt(trials)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Go on to the trial's next change, or to an error that has to stop the study."""
+        """Go on to the next change of a trial, or to an error that has to stop the study."""
         change: Trial | Exception
         try:
             change = next(self._changes)
         except Exception as error:
             change = error
-        done = isinstance(change, Exception) or change.ended
+        if isinstance(change, Trial) and change.ended:
+            self._open.discard(change.number)
+        done = isinstance(change, Exception) or not self._open
         if done:
-            self._changes.close()  # lets go of the trial's tensors before the next one comes
+            self._changes.close()  # lets go of the trials' tensors before the next one comes
         return {"change": pickle.dumps(change), "done": done}
 
-    def _attempt(self, trial: Trial) -> Generator[Trial, None, None]:
+    def _attempt(self, trials: Sequence[Trial]) -> Generator[Trial, None, None]:
         if self._evaluator is None:
             self._evaluator = pickle.loads(self._pickled)
-        yield from attempt(self._evaluator, trial)
+        yield from attempt_all(self._evaluator, trials)
 
 
 class _Puller(Searcher):  # type: ignore[misc]  # Ray is untyped to us
     """Brings Tune the consumer's trials, and the consumer what becomes of them.
 
-    Lost trials are proposed again here and not by Tune's ``max_failures``: Tune 2.60 counts the
-    death of an idle worker twice and gives up the trial that it was about to get.
+    What Tune calls a trial is a pack here, mostly of one. Lost trials are proposed again here and
+    not by Tune's ``max_failures``: Tune 2.60 counts the death of an idle worker twice and gives up
+    the trial that it was about to get. What was lost in a pack is tried again alone: one of its
+    trials may have been the reason.
     """
 
-    def __init__(self, handover: Handover) -> None:
+    def __init__(self, handover: Handover, ahead: int) -> None:
         super().__init__()
         self._handover = handover
-        self._live: dict[str, Trial] = {}
+        self._ahead = ahead
+        self._live: dict[str, dict[int, Trial]] = {}
         self._lost: list[Trial] = []
         self._deaths: Counter[int] = Counter()
         self._exhausted = False
 
     def suggest(self, trial_id: str) -> dict[str, bytes] | str | None:
-        if (trial := self._next()) is not None:
-            self._live[trial_id] = trial
-            return {"trial": pickle.dumps(trial)}
+        if pack := self._next():
+            self._live[trial_id] = {trial.number: trial for trial in pack}
+            return {"trials": pickle.dumps(pack)}
         if self._live:  # any of them can still be lost, so this is not the end
             return None
         self._handover.close()
         return str(Searcher.FINISHED)
 
-    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:  # noqa: ARG002
-        self._handover.tell(pickle.loads(result["change"]))
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        change: Trial = pickle.loads(result["change"])
+        if change.ended:
+            del self._live[trial_id][change.number]
+        self._handover.tell(change)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        trial = self._live.pop(trial_id)
+        pack = self._live.pop(trial_id)
         if result and not error:
             self._handover.tell(pickle.loads(result["change"]))
             return
-        self._deaths[trial.number] += 1
-        if (deaths := self._deaths[trial.number]) < MOST_DEATHS:
-            logger.warning("the worker of trial %d died; the trial starts again", trial.number)
-            self._lost.append(trial)
-        else:
-            reason = f"the worker died {deaths} times while it ran; was memory short?"
-            self._handover.tell(trial.failed(reason))
+        for trial in pack.values():
+            self._deaths[trial.number] += 1
+            if (deaths := self._deaths[trial.number]) < MOST_DEATHS:
+                logger.warning("the worker of trial %d died; the trial starts again", trial.number)
+                self._lost.append(trial)
+            else:
+                reason = f"the worker died {deaths} times while it ran; was memory short?"
+                self._handover.tell(trial.failed(reason))
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: our store is the only memory of a study."""
 
-    def _next(self) -> Trial | None:
+    def _next(self) -> tuple[Trial, ...]:
         if self._lost:
-            return self._lost.pop()
-        trial = None if self._exhausted else self._handover.pull()
-        self._exhausted = trial is None
-        return trial
+            return (self._lost.pop(),)
+        pack: list[Trial] = []
+        while len(pack) < self._ahead and not self._exhausted:
+            trial = self._handover.pull()
+            self._exhausted = trial is None
+            pack += [] if trial is None else [trial]
+        return tuple(pack)
 
 
 class _Closer(tune.Callback):  # type: ignore[misc]  # Ray is untyped to us

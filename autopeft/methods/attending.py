@@ -93,7 +93,7 @@ def attend(  # noqa: PLR0917  # transformers' attention interface
     for extra in extras:
         if extra.apart is not None:
             nothing = key[:, :, :0], value[:, :, :0]
-            own = extra.keys, extra.values
+            own = extra.keys.to(key.dtype), extra.values.to(value.dtype)
             alone = prefix_attention(query, *nothing, own, None, scale, softcap=softcap)
             out = out + extra.apart.to(out.dtype) * alone
     return out.transpose(1, 2).contiguous(), None

@@ -18,6 +18,7 @@ from autopeft.backbone import Site
 from autopeft.methods.in_place import in_place
 from autopeft.methods.linears import beside, bias_of
 from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.precision import computes_in, needs_rounding
 from autopeft.search_spaces.within import layers_within
 
 
@@ -67,6 +68,7 @@ def _of_slice(block: Block, place: Site) -> Attached:
     shift = Shift(torch.zeros(place.outputs) if frozen_O is None else frozen_O)
 
     def merge() -> None:
+        frozen_O = bias_of(block, place.name)
         if frozen_O is not None:
             frozen_O.copy_(shift.bias.detach())
 
@@ -85,4 +87,12 @@ def _added(block: Block, place: Site) -> Attached:
         undo = block.wrap(place.name, lambda base: Shifted(base, bias_O))
         return Attached(parameters={"bias": bias_O}, undo=undo)
     layer.bias = bias_O
-    return Attached(parameters={"bias": bias_O}, undo=lambda: setattr(layer, "bias", None))
+    rounds = needs_rounding(layer, None)
+    unround = computes_in(layer, {"bias": bias_O}, layer.weight) if rounds else None
+
+    def take_away() -> None:
+        if unround:
+            unround()
+        setattr(layer, "bias", None)  # noqa: B010  # which mypy takes for a parameter
+
+    return Attached(parameters={"bias": bias_O}, undo=take_away)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.precision import single
 from autopeft.methods.serial_adapter import in_stream
 
 RULES = 4
@@ -55,7 +56,7 @@ class CompactAdapter(nn.Module):
 
     def forward(self, x_I: Tensor) -> Tensor:
         """Return what the adapter adds, shape ``(..., width)``."""
-        x_NQ = x_I.reshape(*x_I.shape[:-1], RULES, -1)
+        x_NQ = single(x_I).reshape(*x_I.shape[:-1], RULES, -1)
         hidden_NS = kronecker(x_NQ, self.rules, self.down_left, self.down_right)
         hidden_NS = gelu(hidden_NS + self.down_bias.T)
         up_NQ = kronecker(hidden_NS, self.rules, self.up_left, self.up_right)

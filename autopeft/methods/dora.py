@@ -77,7 +77,7 @@ class DoraLinear(nn.Module):
     def _plain(self, x_I: Tensor, y: Tensor) -> Tensor:
         """Return ``x Wᵀ``, shape ``(..., outputs)``."""
         if self._bias_O is None:
-            return nn.functional.linear(x_I, self.direction.weight_OI())
+            return nn.functional.linear(x_I, self.direction.weight_OI().to(x_I.dtype))
         own_O = y[..., self._start : self._start + len(self.direction.magnitude)]
         bias_O = self._bias_O()
         return own_O if bias_O is None else own_O - bias_O

@@ -73,7 +73,7 @@ def attach(block: Block, site: str, making: Making) -> Attached:
     nested = Nested(product, draw).train(block.original(site).training)
     return Attached(
         parameters=dict(product.named_parameters()),
-        undo=beside(block, site, nested),
+        undo=beside(block, site, nested, mixes=True),
         merge=merge_delta(block, site, product.delta),
         stepped=draw.stepped if first else None,
     )

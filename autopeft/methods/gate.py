@@ -28,6 +28,7 @@ from torch.nn.functional import linear
 from autopeft.methods.attending import Extra
 from autopeft.methods.lora import LoraLinear
 from autopeft.methods.places import Attached, Block, Factor, Making, Undo
+from autopeft.methods.precision import single
 from autopeft.methods.serial_adapter import AdapterAfter, AdapterAtNorm
 
 _SPREAD = 0.02
@@ -46,7 +47,7 @@ class Gate(nn.Module):
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor | None, *, causal: bool) -> Tensor:
         """Return shape ``(B, 1, 1)``, or ``(B, T, 1)`` where ``causal``; None counts all tokens."""
-        open_BT = linear(x_BTD, self.weight[None], self.bias)[..., 0].float().sigmoid()
+        open_BT = linear(single(x_BTD), self.weight[None], self.bias)[..., 0].float().sigmoid()
         seen_BT = torch.ones_like(open_BT) if mask_BT is None else mask_BT.to(open_BT.dtype)
         if causal:
             total, count = (open_BT * seen_BT).cumsum(1), seen_BT.cumsum(1)

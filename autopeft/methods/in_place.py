@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from autopeft.methods.places import Attached
+from autopeft.methods.precision import computes_in, needs_rounding
 
 Chosen = tuple[str, nn.Module, str]
 """The name under which a copy is kept, the layer, and the layer's parameter: weight or bias."""
@@ -23,8 +24,15 @@ def in_place(chosen: Iterable[Chosen]) -> Attached:
     }
     for name, (layer, which, _) in frozen.items():
         setattr(layer, which, trained[name])
+    rounding = [
+        computes_in(layer, {which: trained[name]}, original)
+        for name, (layer, which, original) in frozen.items()
+        if needs_rounding(layer, original)
+    ]
 
     def undo() -> None:
+        while rounding:
+            rounding.pop()()
         for layer, which, original in frozen.values():
             setattr(layer, which, original)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from autopeft.backbone import Backbone
 from autopeft.errors import PlanError
 from autopeft.methods.places import Attached, Block, Choice, Making
+from autopeft.methods.precision import held_in_single, in_fewer_bits
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration, Slot
@@ -45,12 +46,14 @@ class Injection:
         self._cells: dict[tuple[int, str], Attached] = {}
         self._fixed: dict[str, Tensor] = {}
         self._unmergeable: list[Slot] = []
+        self._frozen: dict[int, nn.Parameter] = {}
 
-    def add(self, block: int, slot: Slot, attached: Attached) -> None:
+    def add(self, at: Block, slot: Slot, attached: Attached) -> None:
         """Remember what a slot has put into a block.
 
         A parameter that blocks share is remembered once, under the first of them.
         """
+        block = at.number
         known = {id(parameter) for parameter in self._named.values()}
         for name, parameter in attached.parameters.items():
             if id(parameter) not in known:
@@ -59,6 +62,7 @@ class Injection:
         self._by_method[slot.method].extend(attached.scaffold.values())
         self._scaffold.extend(attached.scaffold.values())
         self._attached.append(attached)
+        self._frozen.update({id(parameter): parameter for parameter in at.frozen})
         self._cells[block, slot.name] = attached
         self._fixed.update({f"{block}/{slot.name}/{n}": t for n, t in attached.fixed.items()})
         if attached.merge is None:
@@ -79,19 +83,27 @@ class Injection:
         """Add what was learned to the backbone's own weights, for good.
 
         Call it last of all inside ``injected``: the modules go when that ends, the weights stay.
+        Half precision weights are rounded once, when all of it is in them.
 
         Raises:
-            PlanError: A method is present that cannot be merged; the reason is named.
+            PlanError: A method is present that cannot be merged, and the reason is named; or the
+                weights are quantised.
         """
         if self._unmergeable:
             slot = self._unmergeable[0]
             raise PlanError(f"{slot.name} cannot be merged: {METHODS[slot.method].merge}")
+        if any(map(in_fewer_bits, self._frozen.values())):
+            raise PlanError(
+                "nothing can be merged into quantised weights: autopeft export --format merged "
+                "merges into those of the model's own files, and autopeft.load takes the adapter"
+            )
         for attached in self._attached:
             if attached.before_merge:
                 attached.before_merge()
-        for attached in self._attached:
-            if attached.merge:
-                attached.merge()
+        with held_in_single(self._frozen.values()):
+            for attached in self._attached:
+                if attached.merge:
+                    attached.merge()
 
     def choices(self) -> Sequence[Choice]:
         """Return what must be decided by the data before training begins."""
@@ -120,6 +132,10 @@ class Injection:
     def scaffold(self) -> Sequence[nn.Parameter]:
         """Return what is trained beside it and falls away when training ends."""
         return self._scaffold
+
+    def tensors(self) -> Sequence[Tensor]:
+        """Return all that was put in: what is trained, and what is kept beside it."""
+        return [*self._named.values(), *self._scaffold, *self._fixed.values()]
 
     def count(self) -> int:
         """Count the elements that are trained and kept."""
@@ -205,7 +221,7 @@ def injected(  # noqa: PLR0917  # the model, what goes into it, and how
                 attached = attach_of(slot.method)(block, slot.site, making)
                 block.attached[slot.name] = attached
                 undo.callback(attached.undo)
-                injection.add(number, slot, attached)
+                injection.add(block, slot, attached)
         yield injection
 
 

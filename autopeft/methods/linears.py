@@ -11,24 +11,30 @@ from transformers.pytorch_utils import Conv1D
 
 from autopeft.backbone import Site
 from autopeft.methods.places import Attached, Block, Undo
+from autopeft.methods.precision import is_quantised, single, unpacked
 
 
 class Beside(nn.Module):
     """A module whose output, or a slice of it, gets something added that reads the same input.
 
-    ``delta`` maps ``(..., I)`` to ``(..., O)``; ``start`` is the first output of the slice.
+    ``delta`` maps ``(..., I)`` to ``(..., O)``; ``start`` is the first output of the slice. One
+    that ``mixes`` precisions by itself is given its input as it is.
     """
 
-    def __init__(self, base: nn.Module, delta: nn.Module, start: int) -> None:
+    def __init__(
+        self, base: nn.Module, delta: nn.Module, start: int, *, mixes: bool = False
+    ) -> None:
         super().__init__()
         self.base = base
         self.delta = delta
         self._start = start
+        self._mixes = mixes
 
     def forward(self, x_I: Tensor) -> Tensor:
         """Return the sum, with the shape of the base's output."""
         y: Tensor = self.base(x_I)
-        return plus_slice(y, self.delta(x_I), self._start)
+        added_O: Tensor = self.delta(x_I if self._mixes else single(x_I))
+        return plus_slice(y, added_O, self._start)
 
 
 def plus_slice(y: Tensor, added_O: Tensor, start: int) -> Tensor:
@@ -38,10 +44,10 @@ def plus_slice(y: Tensor, added_O: Tensor, start: int) -> Tensor:
     return y + added.to(y.dtype)
 
 
-def beside(block: Block, site: str, delta: nn.Module) -> Undo:
+def beside(block: Block, site: str, delta: nn.Module, *, mixes: bool = False) -> Undo:
     """Add the output of ``delta`` to that of the linear layer at a site, or to its slice of it."""
     start = block.sites[site].start or 0
-    return block.wrap(site, lambda base: Beside(base, delta, start))
+    return block.wrap(site, lambda base: Beside(base, delta, start, mixes=mixes))
 
 
 def attach_beside(
@@ -58,9 +64,12 @@ def attach_beside(
 def weight_of(block: Block, site: str) -> Tensor:
     """Return the frozen weight at a site as a view of shape ``(O, I)``: writing to it writes there.
 
-    The backbone's own, whatever has been wrapped around it.
+    The backbone's own, whatever has been wrapped around it. Of a quantised layer it is what its
+    weight stands for, and writing to it changes nothing.
     """
     linear = block.original(site)
+    if is_quantised(linear):
+        return _slice(unpacked(linear), block.sites[site])
     # not by attribute: while a block runs, a bf16 copy may stand in for it
     weight = dict(linear.named_parameters(recurse=False))["weight"].detach()
     weight = weight.T if isinstance(linear, Conv1D) else weight

@@ -15,6 +15,7 @@ from autopeft.kernels.gated_sum.operator import gated_sum
 from autopeft.kernels.lora_linear.operator import lora_linear, low_rank
 from autopeft.methods.linears import Beside, merge_delta
 from autopeft.methods.places import Attached, Block, Factor, Making
+from autopeft.methods.precision import beside_frozen, is_quantised
 
 
 class LowRank(nn.Module):
@@ -56,7 +57,8 @@ class LoraLinear(nn.Module):
         base, own = self.base, self.product
         if self.gate is not None:
             return gated_sum(base(x_BTI), [own(x_BTI)], [self.gate(x_BTI)])
-        return lora_linear(x_BTI, base.weight, base.bias, own.down, own.up, own.scale)
+        bias_O = None if base.bias is None else beside_frozen(base.bias, base.weight)
+        return lora_linear(x_BTI, base.weight, bias_O, own.down, own.up, own.scale)
 
 
 def attach(block: Block, site: str, making: Making) -> Attached:
@@ -65,9 +67,9 @@ def attach(block: Block, site: str, making: Making) -> Attached:
     product = LowRank(place.inputs, place.outputs, making.size, making.scale, making.generator)
 
     def around(base: nn.Module) -> nn.Module:
-        if type(base) is nn.Linear and place.start is None:
+        if type(base) is nn.Linear and place.start is None and not is_quantised(base):
             return LoraLinear(base, product)
-        return Beside(base, product, place.start or 0)
+        return Beside(base, product, place.start or 0, mixes=True)
 
     return Attached(
         parameters=dict(product.named_parameters()),

@@ -18,6 +18,7 @@ from torch.nn.functional import gelu
 
 from autopeft.methods.parallel_adapter import ends
 from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.precision import single
 
 
 class HeadBottlenecks(nn.Module):
@@ -36,7 +37,7 @@ class HeadBottlenecks(nn.Module):
 
     def forward(self, q: Tensor) -> Tensor:
         """Return what is added to the heads' outputs, in the shape of the queries."""
-        q_NK = q.reshape(*q.shape[:-1], self._heads, -1)
+        q_NK = single(q).reshape(*q.shape[:-1], self._heads, -1)
         hidden_NR = gelu(torch.einsum("...nk,rnk->...nr", q_NK, self.down))
         return self.scale * torch.einsum("...nr,rnk->...nk", hidden_NR, self.up).flatten(-2)
 

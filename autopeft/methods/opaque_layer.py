@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from autopeft.methods.linears import beside, bias_of, weight_of
 from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.precision import single
 
 _ONLY = "linear"
 _ADAPTER = "default"
@@ -97,14 +98,17 @@ def attach_layer(block: Block, site: str, making: Making, wanted: Wanted) -> Att
 def view(
     block: Block, site: str, kind: type[nn.Linear] = nn.Linear, *, bias: bool = False
 ) -> nn.Linear:
-    """Return the frozen layer as a plain linear one that shares its memory."""
-    weight_OI = weight_of(block, site)
+    """Return the frozen layer as a plain linear one, which shares its memory in single precision.
+
+    Of one in half precision it is a copy in single.
+    """
+    weight_OI = single(weight_of(block, site))
     bias_O = bias_of(block, site) if bias else None
     outputs, inputs = weight_OI.shape
     linear = kind(inputs, outputs, bias=bias_O is not None, device="meta")
     linear.weight = nn.Parameter(weight_OI, requires_grad=False)
     if bias_O is not None:
-        linear.bias = nn.Parameter(bias_O, requires_grad=False)
+        linear.bias = nn.Parameter(single(bias_O), requires_grad=False)
     return linear
 
 

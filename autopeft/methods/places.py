@@ -1,6 +1,6 @@
 """The sites of one block of a loaded model, and how modules are put there and taken away."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,12 @@ class Block:
             if site.path
         }
         self._original = {name: model.get_submodule(path) for name, path in self._paths.items()}
+        self._frozen = [p for m in self._original.values() for p in m.parameters(recurse=False)]
+
+    @property
+    def frozen(self) -> Sequence[nn.Parameter]:
+        """The backbone's own parameters at the sites, also where trained ones stand in for them."""
+        return self._frozen
 
     @property
     def sites(self) -> Mapping[str, Site]:

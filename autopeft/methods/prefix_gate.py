@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from autopeft.methods.attending import Extra, give
 from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.precision import single
 from autopeft.methods.prefix import Prefix
 
 _SPREAD = 0.02
@@ -40,7 +41,7 @@ class GatedPrefix(nn.Module):
         """Return what attention looks at; forgets what was read."""
         if self._read_BTD is None:
             raise AssertionError("the attention module has read nothing")
-        gate_BTP = self.level * torch.sigmoid(self._read_BTD @ self.gate.T)
+        gate_BTP = self.level * torch.sigmoid(single(self._read_BTD) @ self.gate.T)
         self._read_BTD = None
         return Extra(keys=self.prefix.keys, values=self.prefix.values, gate=gate_BTP)
 

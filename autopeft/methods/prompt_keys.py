@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from autopeft.methods.attending import Extra, give
 from autopeft.methods.places import Block, Undo
+from autopeft.methods.precision import beside_frozen
 
 Project = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -27,13 +28,15 @@ class Prompt(nn.Module):
         self._project = project
         self._made: tuple[Tensor, Tensor] | None = None
 
-    def make(self, _module: nn.Module, _args: Any) -> None:
+    def make(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Make keys and values; a pre-hook of the attention module.
 
         They are made before those of the tokens, so that other methods that take note of what a
         projection reads (an adapter beside the whole sub-layer) are left with the tokens.
         """
-        self._made = self._project(self.vectors)
+        read_BTD: Tensor = args[0] if args else kwargs["hidden_states"]
+        free = not torch.is_autocast_enabled(read_BTD.device.type)
+        self._made = self._project(beside_frozen(self.vectors, read_BTD) if free else self.vectors)
 
     def forward(self) -> Extra:
         """Return what attention looks at, once."""
@@ -50,7 +53,7 @@ def width_of(block: Block) -> int:
 
 def give_prompt(block: Block, site: str, method: str, prompt: Prompt, extra: nn.Module) -> Undo:
     """Let the attention module at a site look at ``extra()``, which asks the prompt."""
-    hook = block.original(site).register_forward_pre_hook(prompt.make)
+    hook = block.original(site).register_forward_pre_hook(prompt.make, with_kwargs=True)
     take_away = give(block, site, method, extra)
 
     def undo() -> None:

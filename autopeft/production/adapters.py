@@ -9,88 +9,20 @@ Axes: I inputs, O outputs of the whole matrix, R rank.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from autopeft.backbone import Site
 from autopeft.methods.inject import divisor
 from autopeft.plan import Plan
+from autopeft.production import prompts
+from autopeft.production.terms import Adapter, Cell, Kind, Product, Rescaling, Values, cells_of
 from autopeft.search_spaces.catalog import METHODS
-from autopeft.search_spaces.configuration import Slot
 from autopeft.search_spaces.within import layers_within
 
-Kind = Literal["LORA", "IA3", "LOHA", "LN_TUNING"]
-Values = Mapping[str, Tensor]
 Cells = Mapping[tuple[int, str], Values]
 _PRODUCTS = {"lora", "lora_fa", "dylora", "moslora", "adalora", "dora"}
 _COPIES = {"layer_norm", "ln_fit", "full"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
-    """A low-rank product on a whole matrix: ``scale · upᵀ · down`` is added to its weight.
-
-    ``magnitude`` are DoRA's row norms by the first row that they are for; empty for LoRA.
-    """
-
-    down_RI: Tensor
-    up_RO: Tensor
-    scale: float
-    magnitude: Mapping[int, Tensor] = field(default_factory=dict)
-
-    @property
-    def rank(self) -> int:
-        """The rank."""
-        return len(self.down_RI)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rescaling:
-    """IA3's factors on a matrix: on its inputs, or on its outputs."""
-
-    factors: Tensor
-    of_inputs: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
-    """What one adapter of the library holds, by the path of the module in the backbone.
-
-    ``biases`` are whole biases, ``copies`` parameters of modules that are saved whole, by path and
-    name. ``hadamard`` are LoHa's four factors and their scale.
-    """
-
-    kind: Kind
-    products: Mapping[str, Product] = field(default_factory=dict)
-    rescalings: Mapping[str, Rescaling] = field(default_factory=dict)
-    hadamard: Mapping[str, tuple[Values, float]] = field(default_factory=dict)
-    biases: Mapping[str, Tensor] = field(default_factory=dict)
-    copies: Mapping[str, Values] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One filled cell of a plan's table, with the site that it is at."""
-
-    block: int
-    slot: Slot
-    size: int
-    site: Site
-
-    def __str__(self) -> str:
-        return f"{self.slot.name} in block {self.block}"
-
-
-def cells_of(plan: Plan) -> Iterator[Cell]:
-    """Yield the cells of a plan that are not empty."""
-    for block, row in enumerate(plan.configuration.sizes):
-        for slot, size in zip(plan.slots, row, strict=True):
-            if size:
-                site = plan.backbone.site(slot.site)
-                yield Cell(block=block, slot=slot, size=size, site=site)
 
 
 def kind_of(plan: Plan) -> Kind:
@@ -98,7 +30,7 @@ def kind_of(plan: Plan) -> Kind:
     methods = set(plan.configuration.methods(plan.slots))
     if methods & _PRODUCTS:
         return "LORA"
-    kinds: dict[str, Kind] = {"ia3": "IA3", "loha": "LOHA"}
+    kinds: dict[str, Kind] = {"ia3": "IA3", "loha": "LOHA", **prompts.KINDS}
     for method, kind in kinds.items():
         if method in methods:
             return kind
@@ -110,6 +42,8 @@ def in_the_way(plan: Plan, kind: Kind) -> Iterator[str]:
     for cell in cells_of(plan):
         if why := _why_not(plan, cell, kind):
             yield f"{cell}: {why}"
+    if same := [cell for cell in cells_of(plan) if prompts.KINDS.get(cell.slot.method) == kind]:
+        yield from prompts.uneven(plan, same, kind)
     if kind == "LORA" and not _PRODUCTS & set(plan.configuration.methods(plan.slots)):
         yield "the plan: peft saves biases only beside a LoRA, and there is none"
 
@@ -123,6 +57,13 @@ def _why_not(plan: Plan, cell: Cell, kind: Kind) -> str:
         return "" if whole else "the layer has no bias, and peft gives it none"
     if (kind == "LORA" and method in _PRODUCTS) or (kind == "IA3" and method == "ia3"):
         return ""
+    if prompts.KINDS.get(method) == kind:
+        return prompts.why_not(plan, cell)
+    return _why_not_otherwise(plan, cell, kind)
+
+
+def _why_not_otherwise(plan: Plan, cell: Cell, kind: Kind) -> str:
+    method = cell.slot.method
     if kind == "LOHA" and method == "loha":
         plain = cell.site.start is None and plan.backbone.architecture != "gpt2"
         return "" if plain else "peft's LoHa knows whole nn.Linear layers only"
@@ -154,6 +95,9 @@ def adapter_of(plan: Plan, kind: Kind, cells: Cells) -> Adapter:
         },
         biases=biases,
         copies=copies,
+        learned={
+            cell.block: values[id(cell)] for cell in found if cell.slot.method in prompts.KINDS
+        },
     )
 
 

@@ -12,10 +12,12 @@ from torch import nn
 from autopeft.errors import PlanError
 from autopeft.methods.attending import ATTENTION
 from autopeft.methods.inject import Injection, injected
+from autopeft.methods.precision import HALVES, computes_in, is_quantised
 from autopeft.plan import Plan, read_plan
 from autopeft.production.fitting import backbone_in
 from autopeft.production.heads import Headed
 from autopeft.training.fingerprint import fingerprint
+from autopeft.training.held import keeps_packing
 from autopeft.training.interface import asks_transformers
 from autopeft.training.loop import dropout
 
@@ -57,7 +59,8 @@ def apply(plan: Plan | str | Path, model: Model, *, seed: int | None = None) -> 
     is what new values are drawn from, the plan's own unless another is given.
 
     Raises:
-        PlanError: The model is another than the plan's, or has a plan already.
+        PlanError: The model is another than the plan's, has a plan already, or holds its weights
+            in a precision that a cell does not go with.
     """
     plan = plan if isinstance(plan, Plan) else read_plan(plan)
     if _HELD in vars(model):
@@ -67,9 +70,10 @@ def apply(plan: Plan | str | Path, model: Model, *, seed: int | None = None) -> 
     generator = torch.Generator().manual_seed(plan.seed if seed is None else seed)
     with ExitStack() as undo:
         _attend(plan, base, undo)
+        undo.callback(keeps_packing(base))
         undo.enter_context(dropout(model, plan.recipe.dropout))
         model.requires_grad_(requires_grad=False)
-        head = {} if plan.task.head == "lm" else _around(model, base)
+        head = {} if plan.task.head == "lm" else _in_single(model, _around(model, base), undo)
         beside = _pooler(model, base) if head and not isinstance(model, Headed) else {}
         device = next(base.parameters()).device
         injection = undo.enter_context(
@@ -78,8 +82,7 @@ def apply(plan: Plan | str | Path, model: Model, *, seed: int | None = None) -> 
                 plan.recipe.rank_scaling, plan.recipe.gate_mean,
             )
         )  # fmt: skip
-        if device.type != "meta":
-            base.to(device)
+        _move(base, device)
         for parameter in head.values():
             parameter.requires_grad_()
         held = Applied(
@@ -149,20 +152,30 @@ def choose_by(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> None:
     weights = list({id(choice.weight): choice.weight for choice in choices}.values())
     if not weights:
         return
-    totals = [torch.zeros_like(weight) for weight in weights]
+    totals = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     for weight in weights:
         weight.requires_grad_()
     for batch in batches:
         loss = getattr(model(**batch), "loss", None)
         if loss is None:
             raise PlanError("a batch gave no loss: give batches with their labels")
-        squares = [found.square() for found in torch.autograd.grad(loss, weights)]
+        squares = [found.float().square() for found in torch.autograd.grad(loss, weights)]
         totals = [total + square for total, square in zip(totals, squares, strict=True)]
     for weight in weights:
         weight.requires_grad_(False)  # as torch declares it
     for choice in choices:
         place = next(i for i, weight in enumerate(weights) if weight is choice.weight)
         choice.choose(totals[place])
+
+
+def _move(base: nn.Module, device: torch.device) -> None:
+    """Bring what has been put into a model to where it is; quantised ones cannot be moved whole."""
+    if device.type == "meta":
+        return
+    for module in base.modules():
+        own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+        if any(tensor.device != device for tensor in own):
+            module._apply(lambda tensor: tensor.to(device), recurse=False)  # type: ignore[no-untyped-call]  # noqa: SLF001  # torch's `to`, of one module
 
 
 def _attend(plan: Plan, base: Any, undo: ExitStack) -> None:
@@ -184,12 +197,46 @@ def _attend(plan: Plan, base: Any, undo: ExitStack) -> None:
 
 def _around(model: nn.Module, base: nn.Module) -> dict[str, nn.Parameter]:
     """Return what a model has outside of its backbone, by name."""
+    within = set(base.modules())
+    for name, layer in model.named_modules():
+        if layer not in within and is_quantised(layer):
+            raise PlanError(
+                f"the head {name} is quantised, and is to be trained: load the model with "
+                f"llm_int8_skip_modules=[{name!r}]"
+            )
     inside = {id(parameter) for parameter in base.parameters()}
     return {
         name: parameter
         for name, parameter in model.named_parameters()
         if id(parameter) not in inside and parameter.is_floating_point()
     }
+
+
+def _in_single(
+    model: nn.Module, head: dict[str, nn.Parameter], undo: ExitStack
+) -> dict[str, nn.Parameter]:
+    """Train a head of half precision in single; its values go back when the plan is removed."""
+    return {name: _one_in_single(model, name, part, undo) for name, part in head.items()}
+
+
+def _one_in_single(
+    model: nn.Module, name: str, half: nn.Parameter, undo: ExitStack
+) -> nn.Parameter:
+    if half.dtype not in HALVES:
+        return half
+    path, _, part = name.rpartition(".")
+    module, trained = model.get_submodule(path), nn.Parameter(half.detach().float())
+
+    def put_back() -> None:
+        with torch.no_grad():
+            half.copy_(trained)
+        setattr(module, part, half)
+
+    setattr(module, part, trained)
+    undo.callback(put_back)
+    if not isinstance(module, Headed):  # whose scores are computed in single precision anyway
+        undo.callback(computes_in(module, {part: trained}, half))
+    return trained
 
 
 def _pooler(model: nn.Module, base: Any) -> dict[str, nn.Parameter]:

@@ -1,10 +1,14 @@
 """A model card: what was trained on what, how well it does, and what is not known."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from autopeft import __version__
+from autopeft.answer import counted
 from autopeft.plan import Plan
 
 _TAGS = {
@@ -15,6 +19,15 @@ _TAGS = {
 UNKNOWN = "other"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A picture that lies beside the card: its file's name, its title, and what is to be seen."""
+
+    file: str
+    title: str
+    text: str
+
+
 def card(
     plan: Plan,
     *,
@@ -22,11 +35,12 @@ def card(
     licence: str | None = None,
     data_licence: str | None = None,
     library: str = "transformers",
+    drawn: Drawn | None = None,
 ) -> str:
     """Write a card for trained weights in Markdown, with the front matter that hubs read.
 
-    ``outcome`` is what `autopeft train` wrote. Licences are nobody's to guess: without one the card
-    says so.
+    ``outcome`` is what `autopeft train` wrote, ``drawn`` a picture of the front beside the card.
+    Licences are nobody's to guess: without one the card says so.
     """
     front = yaml.safe_dump(
         _front(plan, outcome, licence, library), sort_keys=False, allow_unicode=True
@@ -36,6 +50,7 @@ def card(
         f"# {plan.backbone.name}, tuned with {plan.parameters:,} parameters",
         _what(plan),
         _scores(plan, outcome),
+        *([f"![{drawn.title}]({drawn.file})\n\n{drawn.text}"] if drawn else []),
         _data(plan, data_licence),
         _how(plan),
         _licences(plan, licence, data_licence),
@@ -56,7 +71,7 @@ def _front(
     if outcome:
         score = {"type": outcome["metric"], "value": round(outcome["test"]["mean"], 4)}
         task = {"type": _TAGS[plan.task.kind]}
-        data = {"name": plan.where.data.train, "type": plan.task.digest[:12], "split": "test"}
+        data = {"name": _data_name(plan), "type": plan.task.digest[:12], "split": "test"}
         result = {"task": task, "dataset": data, "metrics": [score]}
         front["model-index"] = [{"name": plan.backbone.name, "results": [result]}]
     return front
@@ -95,8 +110,20 @@ def _scores(plan: Plan, outcome: dict[str, Any] | None) -> str:
     if len(rows) == 4:
         rows = ["## Scores", "", "Nothing was measured: the plan is a published configuration."]
     verdict = plan.provenance.verdict
-    rows += ["", f"Against the best baseline at the same budget: {verdict}."]
+    rows += ["", f"Against the best baseline at the same budget: {verdict}.", *_held(plan)]
     return "\n".join(rows)
+
+
+def _held(plan: Plan) -> Iterator[str]:
+    """Say by how much the plan is ahead of each baseline, with the interval."""
+    known = plan.evidence.baselines if plan.evidence else ()
+    if known:
+        yield ""
+    for held in known:
+        yield (
+            f"- minus {held.name} ({held.parameters:,} parameters): {held.difference}, over "
+            f"{counted(held.seeds, 'seed')}: {held.verdict}"
+        )
 
 
 def _data(plan: Plan, licence: str | None) -> str:
@@ -104,10 +131,16 @@ def _data(plan: Plan, licence: str | None) -> str:
     train, validation, test = task.examples
     labels = f" Labels: {', '.join(task.labels)}." if task.labels else ""
     return (
-        f"## Data\n\n`{plan.where.data.train}`, content {task.digest[:12]}: {train:,} examples to "
+        f"## Data\n\n`{_data_name(plan)}`, content {task.digest[:12]}: {train:,} examples to "
         f"train on, {validation:,} for validation, {test:,} for the test (split seed "
         f"{task.split_seed}).{labels} Licence of the data: {licence or 'not stated'}."
     )
+
+
+def _data_name(plan: Plan) -> str:
+    """Name the data without the place where it lay on somebody's machine."""
+    name = plan.where.data.train
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _how(plan: Plan) -> str:
@@ -119,7 +152,8 @@ def _how(plan: Plan) -> str:
     origin = plan.provenance
     versions = ", ".join(f"{name} {version}" for name, version in origin.versions.items())
     return (
-        f"## How it was trained\n\nAdamW, {recipe.epochs} epochs, batches of {recipe.batch_size}, "
+        f"## How it was trained\n\nAdamW, {counted(recipe.epochs, 'epoch')}, "
+        f"batches of {recipe.batch_size}, "
         f"learning rates: {rates}, head {recipe.head_learning_rate:g}; seed {plan.seed}. "
         f"Found by {origin.strategy} in {origin.trials} trials within {origin.budget}."
         + (f" Measured with {versions}." if versions else "")

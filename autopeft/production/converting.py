@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from autopeft.errors import PlanError
-from autopeft.production.adapters import Adapter, Product
 from autopeft.production.applying import applied, remove
 from autopeft.production.opening import Opened
+from autopeft.production.terms import Adapter, Product
 
 _ENERGY = 0.9999
 _NOISE = 1e-6

@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from autopeft.errors import PlanError
+from autopeft.evidence import Drift, Exported
 from autopeft.files import write_json, write_text
-from autopeft.plan import FILE, Drift, Exported, Plan
-from autopeft.production.adapters import Adapter, Kind, adapter_of, in_the_way, kind_of
+from autopeft.plan import FILE, Plan
+from autopeft.production.adapters import adapter_of, in_the_way, kind_of
 from autopeft.production.card import card
 from autopeft.production.converting import low_rank
 from autopeft.production.fitting import transformer_of
@@ -21,6 +22,8 @@ from autopeft.production.heads import Headed
 from autopeft.production.merging import can_stream, merge_in_place
 from autopeft.production.opening import Opened, holds, transformer_in
 from autopeft.production.peft_format import read_peft, write_peft
+from autopeft.production.prompts import KINDS, probed, shown
+from autopeft.production.terms import Adapter, Kind
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.training.pretrained import load_backbone
 from autopeft.training.probe import drift, inputs_for, numbers_of, scores_of
@@ -61,7 +64,7 @@ def export_peft(
     if not convert and (cells := list(in_the_way(plan, kind))):
         raise PlanError(_in_the_way(plan, cells))
     model = opened.trained()
-    inputs = inputs_for(transformer_in(model).config)
+    inputs = inputs_for(model.config)
     before = scores_of(model, inputs)
     head, inner, saved = _outside(model)
     adapter = low_rank(opened, model, rank) if convert else _exact(plan, kind, model)
@@ -74,15 +77,16 @@ def export_peft(
     fresh = opened.plain()
     _copy_head(head if not saved else {}, fresh)
     tuned = _with_adapter(fresh, folder)
-    measured = drift(before, scores_of(tuned, inputs))
+    measured = drift(before, scores_of(shown(tuned), inputs))
     if not convert and measured.largest > _EXACT * max(1.0, measured.scale):
+        instead = "load it with autopeft.load" if _stuck(plan) else "export it with --format merged"
         raise PlanError(
             f"what peft makes of the plan differs by {measured.largest:.2g} in its scores: its "
-            "version computes something else; export it with --format merged"
+            f"version computes something else; {instead}"
         )
     file = _write_head(head, folder) if not saved else None
     largest = max((p.rank for p in adapter.products.values()), default=None)
-    probe = numbers_of(transformer_of(plan, tuned))
+    probe = numbers_of(probed(plan, tuned))
     _write_copy(
         plan, folder, Exported(plan=plan.digest, format="peft", drift=measured, probe=probe)
     )
@@ -113,7 +117,7 @@ def export_merged(opened: Opened, folder: Path) -> Written:
     """
     plan = opened.plan
     model = opened.trained()
-    inputs = inputs_for(transformer_in(model).config)
+    inputs = inputs_for(model.config)
     before = scores_of(model, inputs)
     head, _, saved = _outside(model)
     if can_stream(opened):
@@ -154,15 +158,21 @@ def _merged(model: Any) -> Any:
 
 def _in_the_way(plan: Plan, cells: list[str]) -> str:
     shown = "\n  ".join(cells[:8]) + (f"\n  and {len(cells) - 8} more" if len(cells) > 8 else "")
-    stuck = [m for m in plan.configuration.methods(plan.slots) if not METHODS[m].merges]
-    if stuck:
-        what = f"{', '.join(stuck)} can be in no adapter of peft: load it with autopeft.load"
+    stuck = _stuck(plan)
+    if never := [method for method in stuck if method not in KINDS]:
+        what = f"{', '.join(never)} can be in no adapter of peft: load it with autopeft.load"
+    elif stuck:
+        what = f"{', '.join(stuck)} cannot be merged either: load it with autopeft.load"
     else:
         what = (
             "all of it is linear: --convert lora writes the LoRA that comes nearest and measures "
             "the difference, --format merged writes the weights themselves"
         )
     return f"peft has no adapter for this plan, these cells stand in the way:\n  {shown}\n{what}"
+
+
+def _stuck(plan: Plan) -> list[str]:
+    return [m for m in plan.configuration.methods(plan.slots) if not METHODS[m].merges]
 
 
 def _outside(model: Any) -> tuple[dict[str, Tensor], str, list[str]]:

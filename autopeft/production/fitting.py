@@ -7,9 +7,16 @@ from torch import nn
 
 from autopeft.backbone import Backbone
 from autopeft.errors import BackboneError, PlanError
+from autopeft.methods.precision import is_quantised
 from autopeft.plan import Plan
+from autopeft.training.held import at_odds, held_in
 from autopeft.training.shape import architecture_for, shape_of
 from autopeft.training.towers import tower_of
+
+_KNOWN = {torch.float32, torch.bfloat16, torch.float16}
+_HALF = dict.fromkeys(
+    ("bfloat16", "float16"), "load the model with dtype=torch.float32, or leave the cell out"
+)
 
 
 def backbone_in(plan: Plan, model: nn.Module) -> Any:
@@ -22,12 +29,17 @@ def backbone_in(plan: Plan, model: nn.Module) -> Any:
     base = transformer_of(plan, model)
     _check_shape(plan, base)
     kinds = {p.dtype for p in base.parameters() if p.is_floating_point()}
-    if other := kinds - {torch.float32}:
+    if other := kinds - _KNOWN:
         name = str(next(iter(other))).removeprefix("torch.")
         raise PlanError(
-            f"the model's weights are {name}, and methods are trained beside float32 ones: load it "
-            "with dtype=torch.float32, and use bf16=True of the trainer, or torch.autocast"
+            f"the model's weights are {name}, and methods are trained beside float32, bfloat16 or "
+            "float16 ones: load it with one of these as its dtype"
         )
+    held = held_in(base)
+    for cell, why, paths in at_odds(plan.backbone, plan.slots, plan.configuration, held):
+        if held in _HALF or any(is_quantised(base.get_submodule(path)) for path in paths):
+            remedy = _HALF.get(held) or f"llm_int8_skip_modules={list(paths)} leaves it as it is"
+            raise PlanError(f"{cell} {why}, in a model held in {held}: {remedy}")
     return base
 
 

@@ -20,6 +20,7 @@ from autopeft.training.pretrained import load_backbone
 class Headed(nn.Module):
     """A backbone with a linear head; its parameters have the names that `autopeft train` writes.
 
+    Of a backbone with a side for texts and one for images, the one that sees the data is called.
     ``head`` is the plan's: how what the backbone returns becomes one vector. For ``tokens`` every
     token has scores; labels of -100 are not learned. For regression, ``mean`` and ``spread`` are
     those of the labels: set them before training, so that the head learns in standard units.
@@ -31,22 +32,26 @@ class Headed(nn.Module):
     def __init__(self, backbone: Any, plan: Plan, generator: torch.Generator) -> None:
         super().__init__()
         self.backbone = backbone
-        self.config = backbone.config
+        self._side = _side(backbone, plan)
+        self.config = self._seen().config
         self._head, self._kind = plan.task.head, plan.task.kind
         outputs = plan.task.outputs
-        self.weight, self.bias = linear_head(outputs, _width(backbone), generator)
+        self.weight, self.bias = linear_head(outputs, int(self.config.hidden_size), generator)
         self.register_buffer("mean", torch.tensor(0.0))
         self.register_buffer("spread", torch.tensor(1.0))
 
     def forward(self, labels: Tensor | None = None, **inputs: Tensor) -> SequenceClassifierOutput:
         """Return logits, shape ``(B, C)`` or ``(B, T, C)``, and the loss where labels are given."""
         given = inputs | {"return_dict": True}
-        vectors = self._vectors(self.backbone(**given), inputs)
+        vectors = self._vectors(self._seen()(**given), inputs)
         logits = scores_of(vectors, self.weight, self.bias)
         loss = None if labels is None else self._loss(logits, labels)
         if self._kind == "regression":
             logits = logits * self.spread + self.mean
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _seen(self) -> Any:
+        return getattr(self.backbone, self._side) if self._side else self.backbone
 
     def _vectors(self, out: Any, inputs: dict[str, Tensor]) -> Tensor:
         hidden_BTD: Tensor = out.last_hidden_state
@@ -90,7 +95,7 @@ def model_for(plan: Plan, model: str | None = None) -> Any:
     if plan.task.head == "lm":
         return whole
     generator = torch.Generator().manual_seed(plan.seed)
-    return Headed(_tower(whole, plan), plan, generator).eval()
+    return Headed(whole, plan, generator).eval()
 
 
 def check_weights(plan: Plan, files: ModelFiles) -> None:
@@ -106,16 +111,9 @@ def check_weights(plan: Plan, files: ModelFiles) -> None:
         )
 
 
-def _tower(whole: Any, plan: Plan) -> Any:
-    """Return the side that sees the data, of a model with one for texts and one for images."""
-    sides = dict(whole.named_children())
-    if not {"text_model", "vision_model"} <= set(sides):
-        return whole
-    raise PlanError(
-        f"{plan.backbone.name} has a side for texts and one for images: give autopeft.apply a "
-        "model of your own around it"
-    )
-
-
-def _width(backbone: Any) -> int:
-    return int(backbone.config.hidden_size)
+def _side(whole: Any, plan: Plan) -> str:
+    """Name the side that sees the data, of a model with one for texts and one for images."""
+    sides = {"text_model", "vision_model"}
+    if not sides <= {name for name, _ in whole.named_children()}:
+        return ""
+    return "vision_model" if plan.task.kind == "image" else "text_model"

@@ -23,6 +23,7 @@ from autopeft.production.reading import (
     read_weights,
 )
 from autopeft.training.fingerprint import is_other
+from autopeft.training.held import held_in
 from autopeft.training.probe import numbers_of
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -34,10 +35,12 @@ def save(model: nn.Module, folder: str | Path) -> Path:
     Only the plan's parameters and the head are written. Returns the directory.
 
     Raises:
-        PlanError: There is no plan in the model, or its values are no finite numbers.
+        PlanError: There is no plan in the model, its values are no finite numbers, or others have
+            been put in their place.
         OutputError: The files cannot be written.
     """
     held, folder = applied(model), Path(folder)
+    _check_whole(model, held)
     tensors = _kept(held)
     check_numbers(tensors, "what was trained")
     outer = _unwrapped(model, held)
@@ -46,8 +49,11 @@ def save(model: nn.Module, folder: str | Path) -> Path:
         "plan": held.plan.digest,
         "backbone": held.fingerprint,
         "class": type(outer).__name__,
-        "probe": json.dumps(numbers_of(held.base)),
     }
+    if (kind := held_in(held.base)) == "float32":
+        says["probe"] = json.dumps(numbers_of(held.base))
+    else:
+        says["held"] = kind
     if isinstance(outer, Headed):
         says["labels"] = json.dumps([float(outer.mean), float(outer.spread)])
     writable_folder(folder)
@@ -88,6 +94,17 @@ def load(model: Model, folder: str | Path, *, head: bool = True) -> Model:
             remove(model)
         raise
     return model
+
+
+def _check_whole(model: nn.Module, held: Applied) -> None:
+    there = {id(parameter) for parameter in model.parameters()}
+    trained = {**held.injection.named(), **held.head}
+    if lost := next((name for name, p in trained.items() if id(p) not in there), None):
+        raise PlanError(
+            f"{lost} is no longer in the model: FSDP has put a part in its place; leave whole "
+            "what is trained, with fully_shard(block, ignored_params={p for p in "
+            "model.parameters() if p.requires_grad}), and sum its gradients"
+        )
 
 
 def _check_plan(held: Applied, plan: Plan) -> None:

@@ -4,6 +4,7 @@ A copy of the directory is made, and the tensors that change are written over in
 keeps its name, type and shape, so its bytes keep their place in the file. In memory is one block.
 """
 
+import gc
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 
 from autopeft.methods.inject import injected
 from autopeft.plan import Plan
-from autopeft.production.adapters import cells_of
+from autopeft.process import frugal
 from autopeft.production.opening import Opened
 from autopeft.production.reading import check_fit
+from autopeft.production.terms import cells_of
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.within import layers_within
 from autopeft.training.shape import empty_model
@@ -66,7 +68,7 @@ def merge_in_place(opened: Opened, folder: Path) -> None:
     base = empty_model(source, opened.files.reference)
     places = _places(source)
     prefix = _prefix(base, places)
-    with _copied(source, folder) as copies:
+    with _copied(source, folder) as copies, frugal():
         for row in _rows(plan):
             names = _names(plan, base, row)
             before = {
@@ -77,6 +79,8 @@ def merge_in_place(opened: Opened, folder: Path) -> None:
                 if not torch.equal(after, before[name]):
                     place = places[f"{prefix}{name}"]
                     _write(copies / place.file, place, after)
+            # modules that were put in and their hooks hold one another, and the block with them
+            gc.collect()
 
 
 def _merged(opened: Opened, base: Any, row: int, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,7 +120,8 @@ def _names(plan: Plan, base: nn.Module, row: int) -> list[str]:
     paths: set[str] = set()
     for cell in cells_of(plan):
         if cell.block == row:
-            sites = (cell.site,) if cell.site.path else layers_within(plan.backbone, cell.site)
+            alone = cell.site.kind in {"linear", "norm"}
+            sites = (cell.site,) if alone else layers_within(plan.backbone, cell.site)
             paths |= {plan.backbone.module_path(site, row) for site in sites}
     found = []
     for path in sorted(paths):

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from autopeft.production.adapters import Adapter, Product
+from autopeft.production import prompts
+from autopeft.production.terms import Adapter, Product
 
 _ADAPTER = "default"
 
@@ -40,7 +41,10 @@ def write_peft(
     config = config_of(adapter, model, inner, saved=saved, told=told)
     with _quiet():
         tuned = get_peft_model(model, config)
-        _fill(adapter, tuned.base_model.model, inner)
+        if adapter.learned:
+            prompts.fill(adapter, tuned)
+        else:
+            _fill(adapter, tuned.base_model.model, inner)
         # the library would name the directory that the model was loaded from on this machine
         tuned.peft_config[_ADAPTER].base_model_name_or_path = told["base_model_name_or_path"]
         tuned.save_pretrained(str(folder))
@@ -61,6 +65,8 @@ def config_of(
     """Describe an adapter as `peft` does: which modules, of which rank and scale."""
     from peft import IA3Config, LNTuningConfig, LoHaConfig, LoraConfig
 
+    if adapter.learned:
+        return prompts.config_of(adapter, told)
     whole = [*saved, *(f"{inner}{path}" for path in adapter.copies)]
     common = dict(told) | {"modules_to_save": whole or None}
     if adapter.kind == "IA3":
@@ -122,17 +128,22 @@ def _targets(paths: Mapping[str, int], model: nn.Module) -> dict[str, Any]:
     if meant == wanted:
         return {"target_modules": sorted(names)}
     layers = {_layer(path) for path in wanted}
-    if None not in layers and {p for p in meant if _layer(p) in layers} == wanted:
-        numbers = sorted(number for _, number in layers if number is not None)  # type: ignore[misc]
-        lists = {of for of, _ in layers}  # type: ignore[misc]
-        if len(lists) == 1 and len(names) >= 1:
-            pattern = str(lists.pop()).rpartition(".")[2]
+    lists = {of.rpartition(".")[2] for of, _ in filter(None, layers)}
+    numbers = sorted({number for _, number in filter(None, layers)})
+    if None not in layers and len(lists) == 1:
+        pattern = lists.pop()
+        # the lists of blocks of an encoder and its decoder have one name, and peft goes by that
+        if {p for p in meant if _is_in(_layer(p), pattern, numbers)} == wanted:
             return {
                 "target_modules": sorted(names),
                 "layers_to_transform": numbers,
                 "layers_pattern": pattern,
             }
     return {"target_modules": sorted(wanted)}
+
+
+def _is_in(layer: tuple[str, int] | None, pattern: str, numbers: Sequence[int]) -> bool:
+    return layer is not None and layer[0].rpartition(".")[2] == pattern and layer[1] in numbers
 
 
 def _layer(path: str) -> tuple[str, int] | None:

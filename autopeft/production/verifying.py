@@ -10,12 +10,14 @@ import torch
 
 from autopeft.errors import AutopeftError, PlanError
 from autopeft.plan import FILE, Plan, read_plan
-from autopeft.production.adapters import adapter_of, cells_of, kind_of, scale
+from autopeft.production.adapters import adapter_of, kind_of, scale
 from autopeft.production.applying import applied, apply
 from autopeft.production.fitting import transformer_of
 from autopeft.production.heads import check_weights, model_for
 from autopeft.production.opening import open_trained, transformer_in
+from autopeft.production.prompts import KINDS, probed
 from autopeft.production.reading import WEIGHTS, check_fit, read_weights
+from autopeft.production.terms import cells_of
 from autopeft.training.model_files import find_model
 from autopeft.training.probe import apart, numbers_of
 
@@ -123,9 +125,14 @@ def _of_peft(plan: Plan, folder: Path, model: str | None) -> Iterator[Finding]:
         return
     config = json.loads((folder / _ADAPTER_CONFIG).read_text("utf-8"))
     yield Finding(what="adapter", right=True, found=f"peft {config['peft_type']}")
-    if config["peft_type"] == "LORA" and config["peft_type"] == kind_of(plan):
+    plan_kind = kind_of(plan)
+    if config["peft_type"] == plan_kind == "LORA":
         yield from _ranks_and_scales(plan, tuned)
-    yield _tried("probe", lambda: _probe_of_copy(folder, transformer_of(plan, tuned)))
+    if plan_kind in KINDS.values() and config["peft_type"] == plan_kind:
+        own = ("prompt_encoder.", "adaption_")
+        there = sum(p.numel() for n, p in tuned.named_parameters() if any(o in n for o in own))
+        yield _counted("parameters", plan.parameters, there)
+    yield _tried("probe", lambda: _probe_of_copy(folder, probed(plan, tuned)))
 
 
 def _ranks_and_scales(plan: Plan, tuned: Any) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from autopeft.answer import Ranking, percent
 from autopeft.objectives import hypervolumes, measurements
+from autopeft.plan import Plan
 from autopeft.report.content import Axis, Line, Point, Scatter
 from autopeft.report.writing import brief, what
 from autopeft.search_spaces.configuration import Configuration, Slot
@@ -45,7 +46,7 @@ def front_drawn(
     line = _rising(steps)
     text = (
         f"{len(points)} trials. The front has {len(steps)} of them; the budget allows "
-        f"{study.ceiling:,} parameters. The tables below have the numbers."
+        f"{study.ceiling:,} parameters."
     )
     return (
         Scatter(
@@ -57,6 +58,46 @@ def front_drawn(
             points=tuple(points),
             lines=(Line(kind="front", name="front", points=line),) if line else (),
             limit=(float(study.ceiling), "budget"),
+        ),
+    )
+
+
+def evidence_drawn(plan: Plan) -> tuple[Scatter, ...]:
+    """Draw the front of what a plan's own evidence names: baselines, finalists, repetitions."""
+    if plan.evidence is None:
+        return ()
+    metric = plan.expected.metric if plan.expected else plan.task.metric
+    scores = [known for known in plan.evidence.scores if math.isfinite(known.score.mean)]
+    steps = [
+        (float(known.parameters), known.score.mean)
+        for known in scores
+        if known.purpose is not Purpose.FINAL
+    ]
+    line = _rising(steps)
+    if not line:
+        return ()
+    points = tuple(
+        Point(
+            x=known.parameters,
+            y=known.score.mean,
+            kind=known.purpose,
+            tip=f"trial {known.trial}, {known.name or 'searched'}: {known.score}, "
+            f"{known.parameters:,} parameters",
+            marked=(known.parameters, known.score.mean) in line,
+        )
+        for known in scores
+    )
+    return (
+        Scatter(
+            name="front",
+            title=f"{metric} against trained parameters",
+            text=f"{len(points)} trainings to the end, those of baselines and finalists with fresh "
+            f"seeds among them; the budget allows {plan.provenance.ceiling:,} parameters.",
+            x=Axis(label="trained parameters", write=brief, least=0.0),
+            y=Axis(label=metric, write=brief),
+            points=points,
+            lines=(Line(kind="front", name="front", points=line),),
+            limit=(float(plan.provenance.ceiling), "budget"),
         ),
     )
 

@@ -1,8 +1,9 @@
 """What a study has measured: its rungs, every trial, and what it took."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from autopeft.answer import Answer, percent
+from autopeft.answer import Answer, counted, percent
 from autopeft.objectives import hypervolumes, measurements
 from autopeft.report.content import Details, Part, Table, Text
 from autopeft.report.writing import perplexity_cell, perplexity_head, rates, short, what
@@ -127,4 +128,19 @@ def cost(trials: Sequence[Trial], answer: Answer) -> tuple[Part, ...]:
         "Of trials, these are the seconds of training and scoring of what was measured; with "
         "several workers they overlap."
     )
-    return Table(caption="Seconds by part", head=("", "trials", "s"), rows=rows), told
+    table = Table(caption="Seconds by part", head=("", "trials", "s"), rows=rows)
+    return table, told, *_operators(trials)
+
+
+def _operators(trials: Sequence[Trial]) -> Iterator[Text]:
+    """Tell which operators the trials ran, and in which form; nothing of older records."""
+    ran = Counter(name for trial in trials if trial.latest for name in trial.latest.operators)
+    if ran:
+        named = ", ".join(
+            f"`{name}` in {counted(count, 'trial')}" for name, count in sorted(ran.items())
+        )
+        yield Text(
+            f"Operators that ran, each with its form: {named}. Naive is an operator's definition "
+            "in plain PyTorch, eager the fast form on processors, triton that on GPUs; "
+            "`autopeft doctor` lists what can run here. All else are operators of torch."
+        )

@@ -8,6 +8,7 @@ from autopeft.errors import OptionError
 from autopeft.report.content import Bars, HeatMap, Line, Picture, Scatter
 from autopeft.report.html.picture import heat
 from autopeft.report.html.style import colour
+from autopeft.report.writing import PURPOSES
 from autopeft.trial import Purpose
 
 if TYPE_CHECKING:
@@ -76,7 +77,12 @@ def _scatter(axes: "Axes", picture: Scatter) -> None:
         edge = colour("text") if point.marked else colour(name)
         axes.scatter([point.x], [point.y], marker=marker, s=36, color=[face], edgecolors=[edge])
     if picture.limit:
-        axes.axvline(picture.limit[0], color=colour("bad"), linestyle="--")
+        value, name = picture.limit
+        axes.axvline(value, color=colour("bad"), linestyle="--", label=name)
+    for kind in dict.fromkeys(point.kind for point in picture.points):
+        marker, shade = _FORMS[kind]
+        axes.scatter([], [], marker=marker, s=36, color=[colour(shade)], label=PURPOSES[kind])
+    axes.legend(fontsize=8)
     axes.set_xlabel(picture.x.label)
     axes.set_ylabel(picture.y.label)
     if picture.x.least is not None:
@@ -85,7 +91,7 @@ def _scatter(axes: "Axes", picture: Scatter) -> None:
 
 def _line(axes: "Axes", line: Line) -> None:
     shade = colour("accent" if line.kind == "front" else "good")
-    axes.step(*zip(*line.points, strict=True), where="post", color=shade, zorder=0)
+    axes.step(*zip(*line.points, strict=True), where="post", color=shade, zorder=0, label=line.name)
 
 
 def _heat_map(axes: "Axes", picture: HeatMap) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from autopeft.answer import perplexity
 from autopeft.ranking import PROBE
 from autopeft.study import Objective, Study
-from autopeft.trial import Trial
+from autopeft.trial import Purpose, Trial
 
 AXES: Mapping[Objective, str] = {
     "score": "score",
@@ -15,6 +15,12 @@ AXES: Mapping[Objective, str] = {
     "latency": "latency of an example",
 }
 """What is compared, as it is called in the head of a table."""
+PURPOSES: Mapping[Purpose, str] = {
+    Purpose.BASELINE: "baseline",
+    Purpose.SEARCH: "searched",
+    Purpose.FINAL: "final, a fresh seed",
+}
+"""What trials are for, as the legend of a chart says it."""
 _MIB = 2**20
 _WIDEST = 60
 

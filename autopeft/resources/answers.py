@@ -46,6 +46,13 @@ class Answered(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+class WrongField(Answered):
+    """A field or parameter that is wrong, and why."""
+
+    param: str
+    detail: str
+
+
 class Problem(Answered):
     """What was wrong, as RFC 9457 has it; ``remedy`` says what to do."""
 
@@ -56,6 +63,9 @@ class Problem(Answered):
     code: str
     param: str | None = Field(
         default=None, description="The field to look at, such as data.dataset."
+    )
+    errors: tuple[WrongField, ...] = Field(
+        default=(), description="All fields that are wrong; `param` is the first of them."
     )
     remedy: str | None = None
     request_id: str | None = None

@@ -120,13 +120,21 @@ class Jobs(Protocol):
             UnknownError: There is no job ``after``.
         """
 
-    def change(self, job_id: str, change: Callable[[Job], Job], *happenings: Happening) -> Job:
+    def change(
+        self,
+        job_id: str,
+        change: Callable[[Job], Job],
+        *happenings: Happening,
+        most: int | None = None,
+    ) -> Job:
         """Change a job and add to its events, both or neither, while no other writer is at it.
 
-        A change of state adds an event by itself. What ``change`` raises changes nothing.
+        A change of state adds an event by itself. What ``change`` raises changes nothing. A job
+        that did not wait may wait afterwards if no more than ``most`` of its owner wait with it.
 
         Raises:
             UnknownError: There is no such job.
+            FullError: As many wait already, however many are added or go on at the same time.
         """
 
     def claim(self, lane: Lane, worker: str) -> Claim | None:
@@ -160,6 +168,9 @@ class Jobs(Protocol):
 
     def sign(self, lane: Lane, worker: str, doing: str = "") -> None:
         """Note that a worker lives; those not seen for long are forgotten."""
+
+    def sign_off(self, worker: str) -> None:
+        """Note that a worker has ended; one that never lived is no trouble."""
 
     def add_artifact(self, artifact: Artifact) -> None:
         """Remember a file of a job; one of the same name is replaced."""

@@ -29,6 +29,7 @@ from autopeft.strategies.breeding.operators import genome_of, mutated
 from autopeft.strategies.evolution import Plan, evolve
 from autopeft.strategies.memory import Memory, best_and_latest, has_score
 from autopeft.strategies.modelling.describing import Describer
+from autopeft.strategies.modelling.early import scores_by_loss
 from autopeft.strategies.modelling.surrogate import Surrogate, Values
 from autopeft.strategies.recipes import default_recipe, rounded, with_rates
 from autopeft.study import Study
@@ -200,6 +201,7 @@ class AutopeftStrategy:
         """
         objectives, slots = self._study.objectives, self._study.space.slots
         points = np.array([values(self._study, trial) for trial in measured])
+        points[:, 0] = scores_by_loss(measured)
         scores = np.array(list(inherited.values()))
         if len(objectives) == 1:
             return points[:, 0].tolist(), scores.tolist()
@@ -263,8 +265,8 @@ class AutopeftStrategy:
         """Look up the inherited score of a proposal that evolution has not met."""
         if proposal.inherited is not None:
             return proposal
-        score = next(iter(self._inheritance.scores([proposal.configuration])), None)
-        return replace(proposal, inherited=_number(score))
+        score = next(iter(self._inheritance.scores([proposal.configuration])), math.nan)
+        return proposal if math.isnan(score) else replace(proposal, inherited=score)
 
     def _drawn(self) -> Proposal | None:
         for attempt in range(_TRIES):
@@ -285,10 +287,6 @@ def _weighed(points: Values, ends: tuple[Values, Values], weights: Values) -> li
 
 def _is_probe(proposal: Proposal) -> bool:
     return proposal.label == PROBE and proposal.purpose is Purpose.SEARCH
-
-
-def _number(score: float | None) -> float | None:
-    return None if score is None or math.isnan(score) else score
 
 
 def _ranked(measured: Sequence[Trial]) -> list[Trial]:

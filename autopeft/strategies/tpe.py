@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autopeft.search_spaces.sampling import Sampler
 from autopeft.strategies.breeding.operators import genome_of
 from autopeft.strategies.memory import Memory, Point, best_and_latest, has_score, lifted, places
+from autopeft.strategies.modelling.parzen import Parzen
 from autopeft.strategies.modelling.points import Coordinates, Points
 from autopeft.strategies.recipes import drawn_rate, with_rates
 from autopeft.study import Study
@@ -141,6 +142,7 @@ class _Advisor:
         sampler = optuna.samplers.TPESampler(
             seed=seed, n_startup_trials=_STARTUP, multivariate=True, constant_liar=False
         )
+        sampler._parzen_estimator_cls = Parzen  # noqa: SLF001 - Optuna asks for a subclass there
         self._study.sampler = sampler
         # one dimension at a time while it draws; later all at once, which takes half the time
         first = len(trials) < _STARTUP

@@ -1,7 +1,7 @@
 """The long training of a plan: kept on the way, ended early, written to TensorBoard."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from autopeft.errors import OptionError, PlanError
 from autopeft.files import write_json
@@ -17,6 +18,8 @@ from autopeft.study import Task
 from autopeft.tasks.metrics import METRICS
 from autopeft.training import checkpoint
 from autopeft.training.batches import Examples
+from autopeft.training.engine.blocks import run_on_own_weights
+from autopeft.training.held import Bits
 from autopeft.training.pausing import Paused
 from autopeft.training.team import ALONE, Team
 from autopeft.training.trainer import Tuned
@@ -32,7 +35,8 @@ class How:
     rounding. The state is kept every ``checkpoint_every`` steps. Training ends when ``patience``
     epochs in a row were no better on the validation part than the best; the best is what is left.
     ``logs`` writes losses, rates and scores for TensorBoard. ``memory`` are the bytes that the
-    process may use; None for what is free.
+    process may use; None for what is free. Several processes ``shard`` the frozen weights among
+    them; ``quantise`` holds the frozen matrices in fewer bits.
     """
 
     accumulate: int = 1
@@ -40,16 +44,25 @@ class How:
     patience: int | None = None
     logs: bool = False
     memory: int | None = None
+    shard: bool = False
+    quantise: Bits | None = None
 
 
 class LongCourse:
     """One training of a plan on its way. ``digest`` names what is trained."""
 
-    def __init__(self, how: How, folder: Path, digest: str, team: Team = ALONE) -> None:
+    def __init__(
+        self,
+        how: How,
+        folder: Path,
+        digest: str,
+        team: Team = ALONE,
+        blocks: Sequence[nn.Module] = (),
+    ) -> None:
         if how.logs and find_spec("tensorboard") is None:
             raise OptionError("--logs needs the package tensorboard: pip install tensorboard")
         self.pieces, self.team = how.accumulate, team
-        self._how, self._folder = how, folder / _FOLDER
+        self._how, self._folder, self._blocks = how, folder / _FOLDER, blocks
         self._paused = Paused(self._folder / "state.safetensors", digest)
         self._digest = digest
         self._scores: dict[int, float] = {}
@@ -64,6 +77,9 @@ class LongCourse:
             PlanError: Its state is to be kept, and a method has more state than its parameters.
         """
         self._tuned, self._optimizer, self._task = tuned, optimizer, task
+        if self.team.shards:
+            run_on_own_weights(self._blocks)
+            self.team.shard(self._blocks, tuned.injection.tensors())
         self._validation: Examples = parts["validation"]
         self._epoch = -(-len(parts["train"]) // tuned.recipe.batch_size)
         if self._how.checkpoint_every is None:

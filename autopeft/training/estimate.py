@@ -5,16 +5,17 @@ the real data: once with one block a stack, and once with two. What a second blo
 every further one. No weights are loaded and nothing is trained.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from autopeft.backbone import Backbone
 from autopeft.methods.attending import ATTENTION
@@ -25,11 +26,13 @@ from autopeft.study import Task, Where
 from autopeft.tasks.reading import load_parts
 from autopeft.training.batches import Batch, Examples
 from autopeft.training.engine.blocks import run_on_halves
+from autopeft.training.engine.halves import halves_in
 from autopeft.training.heads.choice import encode_part, model_for
 from autopeft.training.heads.model import TaskModel
 from autopeft.training.loop import dropout, steps_of
 from autopeft.training.model_files import ModelFiles, find_model
 from autopeft.training.pretrained import auto_class, check_kind, load_reader
+from autopeft.training.room import spare_of
 from autopeft.training.shape import architecture_for, shape_of
 from autopeft.training.towers import tower_of
 from autopeft.trial import Recipe
@@ -48,26 +51,67 @@ class Estimate:
     """What one trial is expected to cost on this machine.
 
     ``tokens`` are those of an example, ``memory`` is the peak of the process in bytes, on the
-    longest batch of the data.
+    longest batch of the data. Under a limit a batch may be taken in pieces of ``examples``, and
+    blocks may run ``twice``: single examples also where not even that keeps the limit.
     """
 
     seconds: float
     steps: int
     tokens: float
     memory: int
+    examples: int = 0
+    twice: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cost:
-    """Seconds for a typical batch, bytes that the longest keeps, and those of the model's head."""
+    """Seconds for a typical batch, and bytes.
+
+    ``saved`` is what the longest batch keeps, ``stays`` what the model's head and the copies in
+    bf16 take.
+    """
 
     seconds: float
     saved: int
-    head: int
+    stays: int
 
 
-def estimate(task: Task, backbone: Backbone, where: Where, recipe: Recipe) -> Estimate:
-    """Measure a shallow model on this machine and scale it up to a whole trial."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """The bytes of a process: what is there in any case, and what a batch keeps.
+
+    ``apart`` is kept outside of the blocks, ``block`` by one of them, ``inputs`` come into it.
+    """
+
+    stays: float
+    apart: float
+    block: float
+    inputs: float
+    blocks: float
+    batch: int
+
+    def peak(self, examples: int, *, twice: bool) -> float:
+        """Return what the process comes to with so many examples at once."""
+        kept = self.block + self.blocks * self.inputs if twice else self.blocks * self.block
+        return self.stays + examples / self.batch * (self.apart + kept)
+
+    def within(self, limit: float) -> tuple[int, bool]:
+        """Return how many examples are taken at once, and whether blocks run twice."""
+        for twice in (False, True):
+            each = self.peak(1, twice=twice) - self.stays
+            if (most := int(min(self.batch, (limit - self.stays) / max(1.0, each)))) >= 1:
+                pieces = math.ceil(self.batch / most)
+                return math.ceil(self.batch / pieces), twice
+        return 1, True
+
+
+def estimate(
+    task: Task, backbone: Backbone, where: Where, recipe: Recipe, limit: int | None = None
+) -> Estimate:
+    """Measure a shallow model on this machine and scale it up to a whole trial.
+
+    ``limit`` are the bytes that the process may have, as in `room.Room`.
+    """
     files = find_model(where.model)
     check_kind(files, task.kind)
     parts = load_parts(task, where.data, ["train"])
@@ -83,13 +127,28 @@ def estimate(task: Task, backbone: Backbone, where: Where, recipe: Recipe) -> Es
     per_token = seconds / (train.lengths[typical].max() * len(typical))
     training = per_token * mean * len(train) * recipe.epochs
     scoring = per_token / 3 * mean * task.examples[1]
-    saved = one.saved + round(max(0, two.saved - one.saved) * more)
-    memory = _RUNTIME_BYTES + 4 * backbone.parameters + one.head + saved
+    block = max(0, two.saved - one.saved)  # one in every stack
+    longest_tokens = int(train.lengths[longest].max()) * len(longest)
+    stays = one.stays + max(0, two.stays - one.stays) * more
+    held = _Held(
+        stays=_RUNTIME_BYTES + 4 * backbone.parameters + stays,
+        apart=max(0, one.saved - block),
+        block=block / len(backbone.stacks),
+        inputs=backbone.width * longest_tokens * (2 if recipe.precision == "bf16" else 4),
+        blocks=backbone.blocks,
+        batch=len(longest),
+    )
+    allowed = math.inf if limit is None else limit - spare_of(limit)
+    examples, twice = held.within(allowed)
+    if twice:
+        training *= 4 / 3  # the forward, a third of a step, once more
     return Estimate(
         seconds=float(training + scoring),
         steps=steps_of(len(train), recipe),
         tokens=mean,
-        memory=memory,
+        memory=round(held.peak(examples, twice=twice)),
+        examples=examples,
+        twice=twice,
     )
 
 
@@ -107,10 +166,12 @@ def _cost(  # noqa: PLR0917  # what is trained, and on what
     own = {id(parameter) for parameter in base.parameters()}
     head = sum(4 * p.numel() for p in whole.parameters() if id(p) not in own)
     with _tuned(task, files, recipe, train, whole, base) as model:
+        seconds = _seconds(model, train, typical, recipe)
+        halves = sum(half.nbytes for half in halves_in(cast("nn.Module", model)))
         return _Cost(
-            seconds=_seconds(model, train, typical, recipe),
+            seconds=seconds,
             saved=_saved_bytes(model, train.batch(longest), recipe),
-            head=head,
+            stays=head + halves,
         )
 
 
@@ -169,14 +230,16 @@ def _seconds(model: TaskModel, train: Examples, rows: NDArray[np.int64], recipe:
 
 
 def _saved_bytes(model: TaskModel, batch: Batch, recipe: Recipe) -> int:
-    """Count what autograd keeps for the backward, bf16 copies of frozen weights among it."""
+    """Count what autograd keeps for the backward, beside weights and copies of them."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    module = cast("nn.Module", model)  # as the socket says
+    frozen = (*module.parameters(), *halves_in(module))
+    weights = {tensor.untyped_storage().data_ptr() for tensor in frozen}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         _step(model, batch, recipe)
     return sum(size for pointer, size in kept.items() if pointer not in weights)

@@ -9,6 +9,8 @@ import json
 import torch
 from torch import Tensor, nn
 
+from autopeft.methods.precision import in_fewer_bits
+
 _TENSORS = 16
 _NUMBERS = 8
 _CLOSE = 2e-2
@@ -39,7 +41,9 @@ def _readable(name: str, parameter: nn.Parameter) -> bool:
     # a pooler that the file of weights lacks is another one every time
     if name.startswith("pooler."):
         return False
-    return parameter.is_floating_point() and not parameter.is_meta and parameter.dim() > 1
+    if in_fewer_bits(parameter) or parameter.is_meta:
+        return False
+    return parameter.is_floating_point() and parameter.dim() > 1
 
 
 def _some(parameter: Tensor) -> list[float]:

@@ -96,8 +96,8 @@ def fit(
     for step, rows in enumerate(batches, done + 1):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * schedule(step - 1, whole, recipe.warmup)
-        learned = partial(_learned, model, train, rows, recipe, penalty, course, pace)
-        loss = pace.taken(learned, parameters) if pace else learned()
+        step_of = partial(learned, model, train, rows, recipe, penalty, course, pace)
+        loss = pace.taken(step_of, parameters) if pace else step_of()
         if not math.isfinite(loss):
             raise DivergedError(f"the loss became {loss} at step {step} of {steps}")
         if course:
@@ -114,14 +114,14 @@ def fit(
             return
 
 
-def _learned(  # noqa: PLR0917  # what is learned, and how
+def learned(  # noqa: PLR0917  # what is learned, and how
     model: TaskModel,
     train: Examples,
     rows: NDArray[np.int64],
     recipe: Recipe,
-    penalty: Callable[[], Tensor | None] | None,
-    course: Course | None,
-    pace: Pace | None,
+    penalty: Callable[[], Tensor | None] | None = None,
+    course: Course | None = None,
+    pace: Pace | None = None,
 ) -> float:
     """Add the gradients of a batch, and return its loss.
 
@@ -131,15 +131,18 @@ def _learned(  # noqa: PLR0917  # what is learned, and how
     count = team.size * (course.pieces if course else 1)
     own = [piece for piece in np.array_split(rows, count)[team.rank :: team.size] if len(piece)]
     pieces = [piece for large in own for piece in (pace.divided(large) if pace else [large])]
+    # who shards runs blocks as often as the others, also where there is nothing left for it
+    idle = -(-min(len(rows), count) // team.size) - len(own) if team.shards else 0
     divided = count > 1 or len(pieces) > 1
     whole = model.scored(train.batch(rows)) if divided else 1
     total = 0.0
-    for number, piece in enumerate(pieces):
+    for number, piece in enumerate([*pieces, *(rows[:1] for _ in range(idle))]):
         batch = train.batch(piece)
         with autocast(recipe):
             loss = model.loss(batch)
             if divided:
-                loss = loss * (model.scored(batch) / max(1, whole))
+                counts = number < len(pieces)
+                loss = loss * (counts * model.scored(batch) / max(1, whole))
             once = number == 0 and team.rank == 0
             if once and penalty and (added := penalty()) is not None:
                 loss = loss + added

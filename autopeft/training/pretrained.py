@@ -15,8 +15,10 @@ _POSITIONS_AFTER_PADDING = {
 }
 
 
-def load_backbone(files: ModelFiles, kind: TaskKind | None = None) -> Any:
+def load_backbone(files: ModelFiles, kind: TaskKind | None = None, quantisation: Any = None) -> Any:
     """Load the weights in single precision, all frozen, with autopeft's attention where it fits.
+
+    A ``quantisation`` of transformers says which of them are held in fewer bits instead.
 
     For language models their own head comes with them; sites lie in ``base_model``. What is raised
     for a lack of memory passes unchanged: the model is not to blame for it.
@@ -33,6 +35,9 @@ def load_backbone(files: ModelFiles, kind: TaskKind | None = None) -> Any:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     attention = ATTENTION if asks_for_attention(files) else "eager"
+    packed = (
+        {"quantization_config": quantisation, "device_map": {"": "cpu"}} if quantisation else {}
+    )
     try:
         model, report = auto_class(kind).from_pretrained(
             files.path,
@@ -41,6 +46,7 @@ def load_backbone(files: ModelFiles, kind: TaskKind | None = None) -> Any:
             attn_implementation=attention,
             local_files_only=True,
             trust_remote_code=False,
+            **packed,
         )
     except Exception as error:
         if is_out_of_memory(error):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autopeft.plan import Drift
+from autopeft.evidence import Drift
 
 _EXAMPLES, _TOKENS, _SEED = 4, 12, 20
 _NUMBERS = 24

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from autopeft.answer import Interval
-from autopeft.errors import PlanError
+from autopeft.backbone import Backbone
+from autopeft.errors import OptionError, PlanError
 from autopeft.plan import Plan
 from autopeft.records import digest
 from autopeft.selection import bootstrap
@@ -20,6 +21,7 @@ from autopeft.training import checkpoint
 from autopeft.training.course import How, LongCourse
 from autopeft.training.fingerprint import fingerprint
 from autopeft.training.heads.sequence import SequenceModel
+from autopeft.training.held import Bits, quantisation
 from autopeft.training.loop import DivergedError
 from autopeft.training.memory import is_out_of_memory
 from autopeft.training.model_files import find_model, first_line
@@ -56,6 +58,7 @@ class Outcome:
     seconds: float
     operators: tuple[str, ...] = ()
     processes: int = 1
+    sharded: bool = False
     told: tuple[str, ...] = ()
 
 
@@ -71,8 +74,13 @@ def train(
             memory is short; or it cannot be trained in the way that is asked for.
         OutputError: The weights cannot be written.
     """
-    with _in_plain_words(), team() as together:
-        yield from _trained(plan, where, out, seed, threads, how or How(), together)
+    how = how or How()
+    if how.shard and how.quantise:
+        raise OptionError(
+            "--shard divides whole weights, not quantised ones: leave one of them out"
+        )
+    with _in_plain_words(), team(shards=how.shard) as together:
+        yield from _trained(plan, where, out, seed, threads, how, together)
 
 
 def _trained(  # noqa: PLR0917  # as above, and with whom
@@ -90,12 +98,18 @@ def _trained(  # noqa: PLR0917  # as above, and with whom
             f"the plan describes other sites than the model {where.model!r} has: it was edited by "
             "hand or made by another autopeft; export it again"
         )
-    room = Room(how.memory, 1 / together.size)
-    trainer = Trainer.open(task, backbone, where, test=True, threads=threads, room=room)
+    room = Room(how.memory, 1 / together.size, alone=not together.shards)
+    bits = how.quantise
+    packed = quantisation(bits, backbone, plan.slots, plan.configuration) if bits else None
+    trainer = Trainer.open(
+        task, backbone, where, test=True, threads=threads, room=room, quantisation=packed
+    )
     known = fingerprint(trainer.module)
     with trainer.tuned(plan.slots, plan.configuration, plan.recipe, seed) as tuned:
         measured: Measurement | None = None
-        course = LongCourse(how, out, digest([plan.digest, seed, task.digest]), together)
+        course = LongCourse(
+            how, out, digest([plan.digest, seed, task.digest]), together, trainer.blocks
+        )
         for event in trainer.measure(tuned, seed, Fidelity(), course=course):
             if isinstance(event, Measurement):
                 measured = event
@@ -108,12 +122,16 @@ def _trained(  # noqa: PLR0917  # as above, and with whom
         truth, score = test.truth.astype(np.float64), METRICS[task.metric].score
         interval = bootstrap([predictions.astype(np.float64)], truth, score, seed)
         # last of all, so that whoever interrupts before this keeps nothing by halves
-        says = {"backbone": known, "probe": json.dumps(numbers_of(trainer.module))}
+        says = {"backbone": known}
+        says |= {"held": bits} if bits else {"probe": json.dumps(numbers_of(trainer.module))}
         says |= _scale(tuned)
         ran = operators_in(lambda: tuned.model.judge(test.batch([0])))
         if together.rank == 0:
             checkpoint.save(tuned, out / "adapter.safetensors", plan.digest, says)
         course.forget()
+    told = list(room.told)
+    if bits and together.rank == 0:
+        told.append(_unpacked(plan, task, backbone, where, out, bits))
     yield Outcome(
         metric=task.metric,
         validation=measured.score,
@@ -129,7 +147,24 @@ def _trained(  # noqa: PLR0917  # as above, and with whom
         seconds=measured.seconds,
         operators=ran,
         processes=together.size,
-        told=tuple(room.told),
+        sharded=together.shards,
+        told=tuple(told),
+    )
+
+
+def _unpacked(  # noqa: PLR0917  # what is scored, where
+    plan: Plan, task: Task, backbone: Backbone, where: Where, out: Path, bits: Bits
+) -> str:
+    """Score what was trained beside fewer bits on the model's own weights, and say how it does."""
+    trainer = Trainer.open(task, backbone, where, test=True, threads=None)
+    with trainer.tuned(plan.slots, plan.configuration, plan.recipe, plan.seed) as tuned:
+        checkpoint.load(tuned, out / "adapter.safetensors")
+        predictions, _ = tuned.predict(trainer.parts["test"])
+    truth = trainer.parts["test"].truth.astype(np.float64)
+    score = METRICS[task.metric].score(truth, predictions.astype(np.float64))
+    return (
+        f"trained beside {bits} weights, and scored with them; on the model's own weights, into "
+        f"which it is loaded and merged, {task.metric} on test is {score:.4f}"
     )
 
 

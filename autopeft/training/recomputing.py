@@ -26,6 +26,11 @@ def recomputed(blocks: Iterable[nn.Module]) -> Iterator[None]:
         yield
 
 
+def is_recomputed(block: nn.Module) -> bool:
+    """Tell whether a block runs twice now."""
+    return _CALL in vars(block)
+
+
 def _twice(call: Callable[..., Any]) -> Callable[..., Any]:
     def called(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():

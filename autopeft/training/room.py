@@ -37,6 +37,11 @@ logger = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 
+def spare_of(limit: int, taken: int = 0) -> float:
+    """Return how many bytes of a limit no tensor may have, of which so many are taken already."""
+    return max(_SPARE * limit, _LEAST_SPARE - taken)
+
+
 class Room:
     """The memory that the trainings of this process may use, and what was learned of it.
 
@@ -77,8 +82,7 @@ class Room:
         if self._at_first is None:
             self._at_first = now
         # what operators have taken for themselves by now is among what is there
-        spare = max(_SPARE * self.limit, _LEAST_SPARE - max(0, now - self._at_first))
-        return self.limit - spare - now
+        return self.limit - spare_of(self.limit, max(0, now - self._at_first)) - now
 
     def tidy(self) -> None:
         """Give back what is not in use, where the limit is near."""
@@ -185,6 +189,10 @@ class Pace:
     def divided(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Divide the rows of a batch into as few pieces as there is room for."""
         return np.array_split(rows, max(1, math.ceil(len(rows) / self.most)))
+
+    def whole(self, rows: NDArray[np.int64]) -> bool:
+        """Tell whether a batch is taken at once, and no block runs twice."""
+        return len(rows) <= self.most and not self._recomputes
 
     def taken(self, step: Callable[[], float], trained: Sequence[nn.Parameter]) -> float:
         """Take a step; where memory runs out, take it again from its beginning in smaller pieces.

@@ -27,8 +27,10 @@ from autopeft.training.fisher import choose_masks
 from autopeft.training.fitting import NUMBER_BYTES, VECTORS, Work, bytes_at_most
 from autopeft.training.heads.choice import encode_part, model_for
 from autopeft.training.heads.model import TaskModel
+from autopeft.training.held import keeps_packing
 from autopeft.training.loop import Course, dropout, fit, optimizer_of, predict, steps_of
 from autopeft.training.model_files import find_model
+from autopeft.training.operators import operators_in
 from autopeft.training.packing.lanes import lane_of
 from autopeft.training.pausing import Paused
 from autopeft.training.pretrained import check_kind, load_backbone, load_reader
@@ -104,6 +106,7 @@ class Trainer:
         threads: int | None,
         shelf: Shelf | None = None,
         room: Room | None = None,
+        quantisation: Any = None,
     ) -> "Trainer":
         """Load backbone, data and what encodes it; the test part only where it is asked for.
 
@@ -119,7 +122,8 @@ class Trainer:
         raw = load_parts(task, where.data, names)
         reader = load_reader(files, task.kind)
         parts = {name: encode_part(reader, task, name, part) for name, part in raw.items()}
-        model = load_backbone(files, task.kind)
+        model = load_backbone(files, task.kind, quantisation)
+        keeps_packing(model)
         if task.head == "pooler" and getattr(model, "pooler", None) is None:
             raise BackboneError(
                 f"the model {where.model!r} has no trained pooler: take the head 'mean' or 'cls'"
@@ -206,7 +210,7 @@ class Trainer:
             done = kept.load(optimizer) if kept else 0
             if course:
                 done = course.begin(tuned, optimizer, self._task, self.parts)
-            pace = undo.enter_context(self.room.training(self._work(tuned, above)))
+            pace = undo.enter_context(self.room.training(self.work(tuned, above)))
             for step in fit(
                 above["train"], train, tuned.recipe, injection.by_method(), steps=steps,
                 rng=np.random.default_rng(seed), penalty=injection.penalty,
@@ -234,6 +238,7 @@ class Trainer:
             seconds=time.perf_counter() - began,
             share=fidelity.share,
             **costs,
+            operators=operators_in(partial(tuned.model.judge, validation.batch([0]))),
             predictions=predictions.tobytes(),
         )
 
@@ -247,12 +252,12 @@ class Trainer:
         words = 0 if head is None else len(head.weight)
         return bytes_at_most(self._backbone, self.parts, recipe, words)
 
-    def _work(self, tuned: Tuned, above: Mapping[PartName, TaskModel]) -> Work:
-        """Return what its step takes memory for."""
+    def work(self, tuned: Tuned, above: Mapping[PartName, TaskModel] | None = None) -> Work:
+        """Return what a step takes memory for; ``above`` are models on kept lower blocks."""
         return Work(
-            model=above["train"],
+            model=above["train"] if above else tuned.model,
             train=self.parts["train"],
-            judged=above["validation"],
+            judged=above["validation"] if above else tuned.model,
             validation=self.parts["validation"],
             blocks=self.blocks,
             injection=tuned.injection,

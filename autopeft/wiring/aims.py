@@ -9,8 +9,8 @@ from autopeft.study import Objective
 _HALVED = ("autopeft",)
 _USUAL = "1/3"
 _FEWEST_STEPS = 16
-# After seven steps configurations were ranked in reverse, after twenty nearly as at the end
-# (benchmarks/tables).
+# After seven steps scores ranked configurations in reverse, after twenty nearly as at the end
+# (benchmarks/tables); losses, by which trials are stopped, ranked them as well after seven.
 _DIGITS = 6
 
 

@@ -35,18 +35,25 @@ def model_allowed(text: str, service: ServiceSettings) -> str:
     """
     if text.startswith(PACKAGE):
         return _packaged(text, service)
-    roots = _roots(service.models)
-    folder = _below(text, roots, service)
-    if folder is not None and folder.is_dir():
-        must_be_plain(folder, text, roots)
-        return str(folder)
-    # The library would take a folder of this name in the working directory for the model.
-    if service.hub and _HUB.fullmatch(text) and ".." not in text and not os.path.lexists(text):
+    folder = _model_folder(text, service)
+    if folder is None:
         return text
-    raise BackboneError(
-        f"the model {_shown(text)} is not one that this service offers: {_models(service)}; "
-        "GET /v1/models lists them"
-    )
+    must_be_plain(folder, text, _roots(service.models))
+    return str(folder)
+
+
+def check_model(text: str, service: ServiceSettings) -> None:
+    """Refuse a model that can be seen not to be offered, without opening it.
+
+    Where a folder of models is on other machines alone, a worker there has to say so.
+
+    Raises:
+        BackboneError: It is not one that the service offers.
+    """
+    if text.startswith(PACKAGE):
+        _must_be_offered(text, service)
+    elif _all_here(service.models):
+        _model_folder(text, service)
 
 
 def check_download(model: str) -> None:
@@ -70,13 +77,20 @@ def file_allowed(text: str, service: ServiceSettings) -> Path:
     Raises:
         DataError: It is not below one of the service's folders of data, or holds links out of them.
     """
-    roots = _roots(service.data)
-    found = _below(text, roots, service)
-    if found is None or not (found.is_file() or found.is_dir()):
-        raise DataError(f"cannot read the data {_shown(text)}: {_files(roots)}")
+    found = _file(text, service)
     if found.is_dir():
-        _must_stay_inside(found, text, roots)
+        _must_stay_inside(found, text, _roots(service.data))
     return found
+
+
+def check_file(text: str, service: ServiceSettings) -> None:
+    """Refuse a data file that can be seen not to be allowed, as `check_model` does with models.
+
+    Raises:
+        DataError: It is not below one of the service's folders of data.
+    """
+    if _all_here(service.data):
+        _file(text, service)
 
 
 def models_listed(service: ServiceSettings) -> list[str]:
@@ -91,14 +105,43 @@ def models_listed(service: ServiceSettings) -> list[str]:
 
 
 def _packaged(text: str, service: ServiceSettings) -> str:
-    name = text.removeprefix(PACKAGE)
-    if name not in service.packages:
-        raise BackboneError(
-            f"the model {_shown(text)} is not one that this service offers: {_models(service)}"
-        )
+    _must_be_offered(text, service)
     folder = find_model(text).path
     must_be_plain(folder, text, [folder.resolve()])
     return text
+
+
+def _must_be_offered(text: str, service: ServiceSettings) -> None:
+    if text.removeprefix(PACKAGE) not in service.packages:
+        raise BackboneError(
+            f"the model {_shown(text)} is not one that this service offers: {_models(service)}"
+        )
+
+
+def _model_folder(text: str, service: ServiceSettings) -> Path | None:
+    """Return the folder that a name leads to, None for a hub id; all others are refused."""
+    folder = _below(text, _roots(service.models), service)
+    if folder is not None and folder.is_dir():
+        return folder
+    # The library would take a folder of this name in the working directory for the model.
+    if service.hub and _HUB.fullmatch(text) and ".." not in text and not os.path.lexists(text):
+        return None
+    raise BackboneError(
+        f"the model {_shown(text)} is not one that this service offers: {_models(service)}; "
+        "GET /v1/models lists them"
+    )
+
+
+def _file(text: str, service: ServiceSettings) -> Path:
+    roots = _roots(service.data)
+    found = _below(text, roots, service)
+    if found is None or not (found.is_file() or found.is_dir()):
+        raise DataError(f"cannot read the data {_shown(text)}: {_files(roots)}")
+    return found
+
+
+def _all_here(folders: Iterable[str]) -> bool:
+    return all(os.path.isdir(root) for root in _roots(folders))  # noqa: PTH112  # never raises
 
 
 def _roots(folders: Iterable[str]) -> list[Path]:

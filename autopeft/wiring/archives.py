@@ -257,6 +257,10 @@ def _write(content: IO[bytes], file: Path, room: _Room, *, spend: bool) -> None:
             if spend:
                 room.spend(len(chunk))
             out.write(chunk)
+        if not size:
+            raise DataError(
+                f"{room.name} is refused: its {file.name} is empty; repair or remove it"
+            )
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from importlib import metadata
 import numpy as np
 
 from autopeft.answer import Answer
-from autopeft.evidence import Evidence
-from autopeft.plan import VERSION, Expected, Plan, Provenance
+from autopeft.evidence import Evidence, Expected, Provenance
+from autopeft.plan import VERSION, Plan
 from autopeft.ports import Store
 from autopeft.selection import answer as answer_of
 from autopeft.study import Study

@@ -51,6 +51,8 @@ def document_of(study: Study, limits: Limits, workers: int, cost: "Estimate") ->
         "seconds_without_limit": _seconds(unlimited),
         "limit_seconds": limit,
         "memory_bytes": cost.memory,
+        "examples_at_once": cost.examples or study.recipe.batch_size,
+        "activations_twice": cost.twice,
     }
 
 

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 
 from autopeft.budget import Budget
-from autopeft.plan import NAMED, VERSION, Plan, Provenance
+from autopeft.evidence import Provenance
+from autopeft.plan import NAMED, VERSION, Plan
 from autopeft.wiring.conclude import versions
 from autopeft.wiring.request import Request, ground_of, prompts_of, recipe_of, with_room
 

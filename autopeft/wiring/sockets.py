@@ -29,11 +29,11 @@ EXECUTORS = {
 }
 
 
-def estimate_of(study: Study) -> "Estimate":
-    """Measure on this machine what a trial of a study will cost."""
+def estimate_of(study: Study, memory: int | None = None) -> "Estimate":
+    """Measure on this machine what a trial of a study will cost; ``memory`` bounds a process."""
     from autopeft.training.estimate import estimate
 
-    return estimate(study.task, study.backbone, study.where, study.recipe)
+    return estimate(study.task, study.backbone, study.where, study.recipe, memory)
 
 
 def executor_of(name: str, workers: int, pack: int = 1) -> Executor:
@@ -49,8 +49,6 @@ def executor_of(name: str, workers: int, pack: int = 1) -> Executor:
     if pack < 1:
         raise OptionError(f"--pack must be at least 1, not {pack}")
     if name == "ray":
-        if pack > 1:
-            raise OptionError("a worker of 'ray' trains one trial at a time: leave --pack out")
         from autopeft.executors.ray import RayExecutor
 
         return RayExecutor(workers=workers)

@@ -4,10 +4,9 @@ A request names nothing of the machine that is not allowed, and nothing that is 
 what goes back names no place of the machine.
 """
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from autopeft.budget import Budget
@@ -16,11 +15,8 @@ from autopeft.errors import (
     BackboneError,
     BudgetError,
     DataError,
-    OptionError,
-    PlanError,
     SpaceError,
     StoreError,
-    StudyError,
 )
 from autopeft.ports import Store
 from autopeft.resources.requests import DataSource, SearchRequest, TaskOf
@@ -31,9 +27,16 @@ from autopeft.service.ports import Datasets
 from autopeft.settings import ServiceSettings
 from autopeft.study import DataFiles, Limits, Study
 from autopeft.wiring.aims import check_rungs, objectives_of
-from autopeft.wiring.allowed import check_download, file_allowed, model_allowed
+from autopeft.wiring.allowed import (
+    check_download,
+    check_file,
+    check_model,
+    file_allowed,
+    model_allowed,
+)
 from autopeft.wiring.capacity import beyond
 from autopeft.wiring.hidden import Hidden
+from autopeft.wiring.refusals import RefusedError, about, trouble_of
 from autopeft.wiring.request import Request, space_of, study_of
 from autopeft.wiring.sockets import executor_of
 from autopeft.wiring.strategies import options_of
@@ -42,57 +45,6 @@ from autopeft.wiring.warm import with_earlier
 
 DATASETS, JOBS = "datasets", "jobs"
 """The folders, in that of the service, of what was uploaded and of what jobs have made."""
-
-_CODES: tuple[tuple[type[AutopeftError], str], ...] = (
-    (BudgetError, "invalid_budget"),
-    (SpaceError, "invalid_space"),
-    (DataError, "invalid_data"),
-    (BackboneError, "invalid_model"),
-    (OptionError, "invalid_option"),
-    (StudyError, "invalid_option"),
-    (StoreError, "store_unavailable"),
-    (PlanError, "invalid_plan"),
-)
-# What the command line calls by another name than a request does.
-_FIELDS = {
-    **{f"--{name}": f"task.{name}" for name in ("metric", "head", "loss", "text", "label")},
-    **{f"--{name}": name for name in ("model", "budget", "space", "strategy", "seed", "rungs")},
-    "--text-pair": "task.text_pair",
-    "--split": "task.split",
-    "--task": "task.kind",
-    "--max-length": "task.max_length",
-    "--epochs": "recipe.epochs",
-    "--batch-size": "recipe.batch_size",
-    "--precision": "recipe.precision",
-    "--warm-start": "warm_start",
-    "--objective": "objectives",
-    "--option": "options",
-    "--data": "data",
-    "--executor": "run.executor",
-    "--workers": "run.workers",
-    "--threads": "run.threads",
-    "--memory": "run.memory",
-    "--trials": "limits.trials",
-    "--time": "limits.seconds",
-    "--finals": "limits.finals",
-}
-
-
-class RefusedError(AutopeftError):
-    """A request that cannot be met; ``trouble`` says why, and which of its fields to change."""
-
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(trouble.detail)
-        self.trouble = trouble
-
-
-def trouble_of(error: AutopeftError, service: ServiceSettings, param: str = "") -> Trouble:
-    """Say what went wrong to whoever asked: in the words of a request, without any place."""
-    if isinstance(error, RefusedError):
-        return error.trouble
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), "internal")
-    words = re.sub(r"--[a-z][a-z-]*", lambda found: _FIELDS.get(found[0], found[0]), str(error))
-    return Trouble(code=code, detail=Hidden(service).text(words), param=param)
 
 
 def study_submitted(
@@ -112,7 +64,7 @@ def study_submitted(
         raise RefusedError(trouble_of(error, service, _param(body, error))) from error
     backbone = replace(study.backbone, name=Hidden(service).text(study.backbone.name))
     study = replace(study, owner=owner, backbone=backbone)
-    with _about("warm_start", service):
+    with about("warm_start", service):
         return with_earlier(study, request.warm_start, store)
 
 
@@ -124,7 +76,7 @@ def request_submitted(
     Raises:
         RefusedError: They are not there, or not allowed.
     """
-    with _about("model", service):
+    with about("model", service):
         model = model_allowed(body.model, service)
         check_download(model)
     data = data_submitted(body.data, body.task, owner, datasets, service)
@@ -177,11 +129,11 @@ def data_submitted(
             detail = f"name either a {part}dataset or a {part}path, and not both"
             raise RefusedError(Trouble(code="invalid_data", detail=detail, param="data"))
         if path is not None:
-            with _about(f"data.{part}path", service):
+            with about(f"data.{part}path", service):
                 return str(file_allowed(path, service))
         if dataset is None:
             return None
-        with _about(f"data.{part}dataset", service):
+        with about(f"data.{part}dataset", service):
             known = _ready(dataset, owner, datasets)
             must_come_along(dict(known.found), task.kind, task.text)
             return str(place_of(file_of(known, service)))
@@ -211,31 +163,43 @@ def folder_of(job_id: str, service: ServiceSettings) -> Path:
     return service.folder.resolve() / JOBS / job_id
 
 
-def check_words(body: SearchRequest, service: ServiceSettings) -> None:
-    """Refuse what can be seen to be wrong without looking at the model or the data.
+def seen_in(body: SearchRequest, service: ServiceSettings) -> Iterator[Trouble]:
+    """Yield all that can be seen to be wrong without opening the model or the data.
 
     Each field is looked at by itself, so that what is said of it can name it.
-
-    Raises:
-        RefusedError: A field has a value that means nothing, or that this service does not allow.
     """
-    with _about("budget", service):
-        Budget.parse(body.budget)
+    yield from _wrong("model", service, lambda: check_model(body.model, service))
+    yield from seen_in_data(body.data, service)
+    yield from _wrong("budget", service, lambda: Budget.parse(body.budget))
     if body.space_yaml is None:
-        with _about("space", service):
-            _must_be_known(body.space)
-    with _about("strategy", service):
-        options_of(body.strategy, ())
-    with _about("options", service):
-        options_of(body.strategy, _options(body))
-    with _about("objectives", service):
-        objectives_of(",".join(body.objectives))
-    with _about("rungs", service):
-        check_rungs(_rungs(body))
+        yield from _wrong("space", service, lambda: _must_be_known(body.space))
+    unknown = tuple(_wrong("strategy", service, lambda: options_of(body.strategy, ())))
+    yield from unknown or _wrong(
+        "options", service, lambda: options_of(body.strategy, _options(body))
+    )
+    yield from _wrong("objectives", service, lambda: objectives_of(",".join(body.objectives)))
+    yield from _wrong("rungs", service, lambda: check_rungs(_rungs(body)))
     if trouble := beyond(body.run, service):
-        raise RefusedError(trouble)
-    with _about("run", service):
-        executor_of(body.run.executor, body.run.workers)
+        yield trouble
+    else:
+        run = body.run
+        yield from _wrong("run", service, lambda: executor_of(run.executor, run.workers))
+
+
+def seen_in_data(data: DataSource | None, service: ServiceSettings) -> Iterator[Trouble]:
+    """Yield of each path that may not be named that it is not."""
+    for part in ("path", "validation_path", "test_path"):
+        if (path := getattr(data, part, None)) is not None:
+            yield from _wrong(f"data.{part}", service, partial(check_file, path, service))
+
+
+def _wrong(param: str, service: ServiceSettings, check: Callable[[], object]) -> Iterator[Trouble]:
+    try:
+        check()
+    except StoreError:
+        raise
+    except AutopeftError as error:
+        yield trouble_of(error, service, param)
 
 
 def _options(body: SearchRequest) -> tuple[str, ...]:
@@ -247,8 +211,9 @@ def _rungs(body: SearchRequest) -> str | None:
 
 
 def _checked(body: SearchRequest, request: Request, service: ServiceSettings) -> Request:
-    check_words(body, service)
-    with _about("space" if body.space_yaml is None else "space_yaml", service):
+    for trouble in seen_in(body, service):
+        raise RefusedError(trouble)
+    with about("space" if body.space_yaml is None else "space_yaml", service):
         space_of(request)
     return request
 
@@ -279,17 +244,6 @@ def _ready(dataset_id: str, owner: str, datasets: Datasets) -> Dataset:
         why = f": {dataset.trouble.detail}" if dataset.trouble else ""
         raise DataError(f"the data set {dataset_id} cannot be used{why}")
     return dataset
-
-
-@contextmanager
-def _about(param: str, service: ServiceSettings) -> Iterator[None]:
-    """Say of what goes wrong in a ``with`` block which field of the request it is about."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except AutopeftError as error:
-        raise RefusedError(trouble_of(error, service, param)) from error
 
 
 def _param(body: SearchRequest, error: AutopeftError) -> str:

@@ -9,13 +9,23 @@ from autopeft.errors import DataError, UnknownError
 from autopeft.resources.requests import DataSource, SearchRequest
 from autopeft.service.dataset import Dataset, DatasetState
 from autopeft.service.event import Happening
-from autopeft.service.job import MOST_FALSE_STARTS, Job, JobState, Kind, Trouble, advanced
+from autopeft.service.job import (
+    MOST_FALSE_STARTS,
+    Job,
+    JobState,
+    Kind,
+    Lane,
+    Trouble,
+    advanced,
+)
 from autopeft.worker.means import Means
 from autopeft.worker.patient import rest
-from autopeft.worker.stops import LaterError
+from autopeft.worker.stops import LaterError, SlowError
 from autopeft.worker.work import READING, Work
 
 _LOOK_EVERY = 0.3
+MOST_SECONDS = 300.0
+"""How long the reading of a data set may take, of which others are not to wait for each other."""
 
 _FATAL = Trouble(
     code="worker_lost",
@@ -63,6 +73,8 @@ def validate(means: Means, work: Work) -> None:
 def read_dataset(means: Means, work: Work) -> None:
     """Say what a data set holds, or why it cannot be used; both are a success of the job.
 
+    One that takes more than `MOST_SECONDS` to read cannot be used.
+
     Raises:
         AutopeftError: The data set is gone, or could not be read for want of room.
     """
@@ -79,10 +91,16 @@ def read_dataset(means: Means, work: Work) -> None:
     found: dict[str, Any] = {}
     trouble: Trouble | None = None
     try:
-        with work.heart.interruptible():
+        with work.heart.interruptible(MOST_SECONDS):
             found = found_in(file_of(dataset, means.settings))
     except DataError as error:
         detail = Hidden(means.settings).text(str(error))
+        trouble = Trouble(code="invalid_data", detail=detail, param="file")
+    except SlowError:
+        detail = (
+            f"it takes more than {MOST_SECONDS:g} seconds to read {dataset.name}: upload a part of "
+            "it, or fewer and larger files"
+        )
         trouble = Trouble(code="invalid_data", detail=detail, param="file")
 
     def changed(known: Dataset) -> Dataset:
@@ -112,7 +130,8 @@ def await_data(means: Means, work: Work, data: DataSource | None) -> None:
     """Wait until the data sets that a job names have been read.
 
     Raises:
-        LaterError: One waits to be read, by the same lane: it goes first, then this job.
+        LaterError: One waits to be read, by the same lane: it goes first, then this job. Or another
+            process reads it, and there is other work: a search gives way to that.
         StopError: The work is to end.
     """
     if data is None:
@@ -124,6 +143,8 @@ def await_data(means: Means, work: Work, data: DataSource | None) -> None:
                 means.service.jobs.change(reading.id, partial(replace, priority=first))
                 raise LaterError(f"{work.job.id} waits until {name} has been read")
             rest(_LOOK_EVERY, work.look)
+            if work.job.state is JobState.VALIDATING and means.service.jobs.waiting(Lane.CHECKS):
+                raise LaterError(f"{work.job.id} waits until {name} has been read")
 
 
 def _reading(means: Means, job: Job, name: str) -> Job | None:

@@ -27,7 +27,7 @@ def is_outage(error: BaseException) -> bool:
 
 def trouble_for(error: BaseException, job: Job, settings: ServiceSettings) -> Trouble:
     """Say why a job has failed, without anything of the inside."""
-    from autopeft.wiring.submitted import trouble_of
+    from autopeft.wiring.refusals import trouble_of
 
     if is_full(error):
         return Trouble(

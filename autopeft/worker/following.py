@@ -15,6 +15,7 @@ _TENTHS = 10
 _FEWEST = 2
 """Trials to have ended before what is to come is estimated from them."""
 _WIDEST = 80
+_FIRST_SCORED, _SCORED = 10, {"1", "2", "5"}  # told after 10, 20, 50, 100 ... scores
 
 
 class Following:
@@ -66,6 +67,16 @@ class Following:
                 )
                 self._work.tell(happening, advanced=share > self._furthest.get(what, 0.0))
             self._prepared = tenth
+        self._work.look()
+
+    def scoring(self, what: str, count: int) -> None:
+        """Note how many configurations were scored with what was prepared; now and then tell it."""
+        if not self._begun:  # later on some are scored for each trial
+            self._work.now_at("scores")
+        if count >= _FIRST_SCORED and str(count).rstrip("0") in _SCORED:
+            message = f"scored {count:,} configurations with the {what}"
+            data = {"phase": "scores", "scored": count}
+            self._work.tell(Happening(kind="progress", message=message, data=data))
         self._work.look()
 
     def saw(self, trial: Trial) -> None:

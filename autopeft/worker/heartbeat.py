@@ -14,7 +14,14 @@ from typing import Self
 from autopeft.errors import JobError, StoreError
 from autopeft.service.job import JobState
 from autopeft.service.ports import Claim
-from autopeft.worker.stops import ExtendedError, LostError, ShutdownError, StopError, WishError
+from autopeft.worker.stops import (
+    ExtendedError,
+    LostError,
+    ShutdownError,
+    SlowError,
+    StopError,
+    WishError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +59,7 @@ class Heartbeat:
         self._job = claim.job
         self._limits = claim.job.request.get("limits")
         self._lost = ""
+        self._until: float | None = None
         self._over = threading.Event()
         self._interruptible = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -101,13 +109,23 @@ class Heartbeat:
         self._limits = self._job.request.get("limits")
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Interrupt the main thread in this ``with`` block when it is to stop and does not look."""
+    def interruptible(self, most: float | None = None) -> Iterator[None]:
+        """Interrupt the main thread in this ``with`` block when it is to stop and does not look.
+
+        Raises:
+            SlowError: The block takes longer than ``most`` seconds.
+        """
+        self._until = None if most is None else time.monotonic() + most
         self._interruptible.set()
         try:
             yield
+        except KeyboardInterrupt:
+            if most is None or self._until is not None:
+                raise
+            raise SlowError(f"this takes longer than {most:g} seconds") from None
         finally:
             self._interruptible.clear()
+            self._until = None
 
     def _beat(self) -> None:
         beaten, since = time.monotonic(), None
@@ -116,6 +134,9 @@ class Heartbeat:
             if now - beaten >= self._every and not self._lost:
                 self._sign()
                 beaten = now
+            if self._until is not None and now >= self._until and self._main:
+                self._until = None
+                self._interrupt()
             since = (since or now) if self.reason() else None
             if since and now - since > self._patience and self._main:
                 self._interrupt()

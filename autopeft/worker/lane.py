@@ -67,7 +67,14 @@ class Worker:
         self._signed = 0.0
 
     def run(self) -> int:
-        """Work, and return how it ended."""
+        """Work, and return how it ended; one that is told to stop signs off."""
+        try:
+            return self._run()
+        finally:
+            if self._stopping():  # else whoever has started it says who serves the lane
+                self._sign_off()
+
+    def _run(self) -> int:
         busy = time.monotonic()
         while not self._stopping():
             try:
@@ -110,6 +117,12 @@ class Worker:
         if now - self._signed >= _SIGN_EVERY:
             self._jobs.sign(self._lane, self._name, doing)
             self._signed = now
+
+    def _sign_off(self) -> None:
+        try:
+            self._jobs.sign_off(self._name)
+        except StoreError as error:
+            logger.warning("cannot sign off: %s", error)
 
     def _next(self) -> Claim | None:
         self._sign()

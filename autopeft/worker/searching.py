@@ -17,12 +17,9 @@ from autopeft.trial import State
 from autopeft.wiring import sockets
 from autopeft.wiring.conclude import conclude
 from autopeft.wiring.hidden import Hidden
+from autopeft.wiring.refusals import RefusedError
 from autopeft.wiring.strategies import entry_of
-from autopeft.wiring.submitted import (
-    RefusedError,
-    limits_submitted,
-    request_submitted,
-)
+from autopeft.wiring.submitted import limits_submitted, request_submitted
 from autopeft.worker.following import Following
 from autopeft.worker.means import Means
 from autopeft.worker.patient import PatientStore, rest
@@ -93,7 +90,7 @@ def _run(this: _Search) -> tuple[tuple[str, ...], float]:
             threads,
             evaluator if inline else None,
             partial(following.preparing, what),
-            scored=lambda _: work.look(),
+            scored=partial(following.scoring, what),
         )
         trials = sockets.run(
             study,

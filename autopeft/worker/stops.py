@@ -1,4 +1,4 @@
-"""Why the work on a job ends before it is done; all of these put back what was begun."""
+"""Why the work on a job ends before it is done; every `StopError` puts back what was begun."""
 
 from autopeft.errors import AutopeftError
 
@@ -17,6 +17,10 @@ class ExtendedError(StopError):
 
 class LaterError(StopError):
     """The job is to wait for another one, which goes first."""
+
+
+class SlowError(AutopeftError):
+    """A part of the work takes longer than it may, and was interrupted."""
 
 
 class ShutdownError(StopError):

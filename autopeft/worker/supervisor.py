@@ -25,12 +25,14 @@ from autopeft.worker.stopping import Stopping
 
 logger = logging.getLogger(__name__)
 
-LANES = (Lane.CHECKS, Lane.RUNS)
+LANES = (Lane.CHECKS, Lane.CHECKS, Lane.RUNS)
+"""Two for checks: of short work, what takes longest is not to hold up all others."""
 GRACE = 30.0
 """Seconds in which a lane puts down what it is doing when it is told to stop."""
 _LOOK_EVERY = 0.3
 _SIGN_EVERY = 5.0
-_APART = 3.0
+_BESIDE = {Lane.CHECKS: 10.0, Lane.RUNS: 3.0}
+"""Seconds that work waits for the processes that serve its lane before another one is started."""
 _WAITS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY = 10.0
 
@@ -59,12 +61,13 @@ def supervise(
     environment = environment_of(store_url, service)
     berths = [_Berth(lane, number, environment) for number, lane in enumerate(lanes)]
     with service_of(store_url).closing() as opened:
+        since: dict[Lane, float] = {}
         try:
             while not stopping():
-                _tend(berths, opened.jobs)
+                _tend(berths, opened.jobs, since)
                 time.sleep(_LOOK_EVERY)
         finally:
-            _end(berths)
+            _end(berths, opened.jobs)
     return 0
 
 
@@ -92,7 +95,7 @@ class _Berth:
     def __init__(self, lane: Lane, number: int, environment: Mapping[str, str]) -> None:
         self.lane = lane
         self.name = f"{socket.gethostname()}-{os.getpid()}-{lane}-{number}"
-        self.started = -_APART
+        self.started = 0.0
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._failures = 0
@@ -129,6 +132,11 @@ class _Berth:
             jobs.sign(self.lane, self.name)
             self._signed = time.monotonic()
 
+    def sign_off(self, jobs: Jobs) -> None:
+        """Say that the lane is no longer served from here."""
+        with suppress(StoreError):  # it is forgotten after a while
+            jobs.sign_off(self.name)
+
     def tell_to_stop(self) -> None:
         """Tell the process to put down what it is doing."""
         if self._process is not None:
@@ -160,26 +168,35 @@ class _Berth:
         log("lane %s has ended after %.0f s with code %d", self.name, lived, code)
 
 
-def _tend(berths: Sequence[_Berth], jobs: Jobs) -> None:
-    """Start what is missing where there is work, one process of a lane at a time."""
+def _tend(berths: Sequence[_Berth], jobs: Jobs, since: dict[Lane, float]) -> None:
+    """Start what is missing where there is work; ``since`` notes from when on a lane's work waits.
+
+    Where a lane is served already, the work has to wait for a while before a process is added.
+    """
     try:
         for lane in {berth.lane: None for berth in berths}:
             free = [berth for berth in berths if berth.lane is lane and not berth.lives]
             for berth in free:
                 berth.sign(jobs)
-            others = [berth for berth in berths if berth.lane is lane and berth.lives]
-            soon = any(time.monotonic() - berth.started < _APART for berth in others)
             ready = next((berth for berth in free if berth.ready), None)
-            if ready and not soon and jobs.waiting(lane):
+            if ready is None or not jobs.waiting(lane):
+                since.pop(lane, None)
+                continue
+            others = [berth.started for berth in berths if berth.lane is lane and berth.lives]
+            now = time.monotonic()
+            latest = max((since.setdefault(lane, now), *others))
+            if not others or now - latest >= _BESIDE[lane]:
                 ready.start()
+                since.pop(lane, None)
     except StoreError as error:
         logger.warning("cannot look for work: %s", error)
         time.sleep(_LOOK_EVERY)
 
 
-def _end(berths: Sequence[_Berth]) -> None:
+def _end(berths: Sequence[_Berth], jobs: Jobs) -> None:
     for berth in berths:
         berth.tell_to_stop()
     until = time.monotonic() + GRACE
-    for berth in berths:
+    for berth in sorted(berths, key=lambda berth: berth.lives):  # nobody waits for the idle ones
         berth.await_end(until)
+        berth.sign_off(jobs)

@@ -11,7 +11,7 @@ from autopeft.service.job import Job, JobState, Kind
 from autopeft.study import Where
 from autopeft.wiring.allowed import check_download
 from autopeft.wiring.capacity import beyond_threads
-from autopeft.wiring.submitted import RefusedError
+from autopeft.wiring.refusals import RefusedError
 from autopeft.worker.checking import await_data
 from autopeft.worker.following import furthest
 from autopeft.worker.means import Means

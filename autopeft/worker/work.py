@@ -173,6 +173,7 @@ class Work:
 _PHASES = {
     READING: "reads model and data",
     "supernet": "trains the supernet that scores configurations",
+    "scores": "scores configurations",
     "gates": "trains the gates that choose a structure",
     "trials": "runs trials",
     "finals": "trains the finalists with fresh seeds",

@@ -14,10 +14,9 @@ from transformers import TrainingArguments as Arguments
 import autopeft
 
 plan = autopeft.read_plan(sys.argv[1])
-tokenizer = AutoTokenizer.from_pretrained(plan.where.model)
-model = AutoModelForSequenceClassification.from_pretrained(
-    plan.where.model, num_labels=len(plan.task.labels)
-)
+folder = autopeft.find_model(plan.where.model).path
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(plan.task.labels))
 model = autopeft.apply(plan, model)
 
 with Path(sys.argv[2]).open(encoding="utf-8") as file:

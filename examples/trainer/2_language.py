@@ -14,9 +14,10 @@ from transformers import TrainingArguments as Arguments
 import autopeft
 
 plan = autopeft.read_plan(sys.argv[1])
-tokenizer = AutoTokenizer.from_pretrained(plan.where.model)
+folder = autopeft.find_model(plan.where.model).path
+tokenizer = AutoTokenizer.from_pretrained(folder)
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-model = autopeft.apply(plan, AutoModelForCausalLM.from_pretrained(plan.where.model))
+model = autopeft.apply(plan, AutoModelForCausalLM.from_pretrained(folder))
 
 rows = []
 with Path(sys.argv[2]).open(encoding="utf-8") as file:

@@ -13,9 +13,10 @@ from trl import SFTConfig, SFTTrainer
 import autopeft
 
 plan = autopeft.read_plan(sys.argv[1])
-tokenizer = AutoTokenizer.from_pretrained(plan.where.model)
+folder = autopeft.find_model(plan.where.model).path
+tokenizer = AutoTokenizer.from_pretrained(folder)
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-model = autopeft.apply(plan, AutoModelForCausalLM.from_pretrained(plan.where.model))
+model = autopeft.apply(plan, AutoModelForCausalLM.from_pretrained(folder))
 
 optimizer = torch.optim.AdamW(autopeft.parameter_groups(model))
 SFTTrainer(

@@ -45,3 +45,8 @@ def note(connection: Connection, lane: Lane, worker: str, doing: str, now: datet
     row = {"worker": worker, "lane": lane.value, "doing": doing, "seen": now}
     put(connection, workers, row, changing=("doing", "seen"))
     connection.execute(delete(workers).where(workers.c.seen < now - SEEN_WITHIN))
+
+
+def forget(connection: Connection, worker: str) -> None:
+    """Forget a worker that has ended."""
+    connection.execute(delete(workers).where(workers.c.worker == worker))

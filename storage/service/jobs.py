@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Connection, Select, and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from autopeft.errors import FullError, JobError
@@ -48,11 +48,7 @@ class SqlJobs:
                 raise JobError(
                     f"there is a job {job.id!r} already: give the new one an id of its own"
                 ) from None
-            if (
-                most is not None
-                and connection.execute(_of(job.owner, _WAITING)).scalar_one() > most
-            ):
-                raise FullError(f"{most} jobs of {job.owner} wait, and no more are allowed")
+            _must_have_room(connection, job.owner, most)
             return added
 
     def job(self, job_id: str) -> Job:
@@ -88,11 +84,22 @@ class SqlJobs:
             rows = connection.execute(newest).all()
         return Page(jobs=tuple(map(job_of, rows[:limit])), more=len(rows) > limit)
 
-    def change(self, job_id: str, change: Callable[[Job], Job], *happenings: Happening) -> Job:
+    def change(
+        self,
+        job_id: str,
+        change: Callable[[Job], Job],
+        *happenings: Happening,
+        most: int | None = None,
+    ) -> Job:
         """Change a job and add to its events, both or neither, while no other writer is at it."""
         with self._database.writing() as connection:
+            if most is not None:  # before the job is locked, as where one is added
+                keep_others_out(connection, read_job(connection, job_id).owner)
             job = lock_job(connection, job_id)
-            return apply(connection, job, change, happenings, self._times.now(connection))
+            kept = apply(connection, job, change, happenings, self._times.now(connection))
+            if kept.state in _WAITING and job.state not in _WAITING:
+                _must_have_room(connection, job.owner, most)
+            return kept
 
     def claim(self, lane: Lane, worker: str) -> Claim | None:
         """Take the next job of a lane, or None where there is none."""
@@ -140,6 +147,11 @@ class SqlJobs:
         with self._database.writing() as connection:
             counting.note(connection, lane, worker, doing, self._times.now(connection))
 
+    def sign_off(self, worker: str) -> None:
+        """Note that a worker has ended; one that never lived is no trouble."""
+        with self._database.writing() as connection:
+            counting.forget(connection, worker)
+
     def add_artifact(self, artifact: Artifact) -> None:
         """Remember a file of a job; one of the same name is replaced."""
         with self._database.writing() as connection:
@@ -154,6 +166,16 @@ class SqlJobs:
     def _count(self, owner: str, states: tuple[JobState, ...]) -> int:
         with self._database.reading() as connection:
             return connection.execute(_of(owner, states)).scalar_one()
+
+
+def _must_have_room(connection: Connection, owner: str, most: int | None) -> None:
+    """Undo a transaction after which more jobs of an owner would wait than allowed.
+
+    Raises:
+        FullError: They would.
+    """
+    if most is not None and connection.execute(_of(owner, _WAITING)).scalar_one() > most:
+        raise FullError(f"{most} jobs of {owner} wait, and no more are allowed")
 
 
 def _of(owner: str, states: tuple[JobState, ...]) -> Select[int]:

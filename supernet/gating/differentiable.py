@@ -24,7 +24,7 @@ from autopeft.supernet.gating.gates import Gradients
 from autopeft.supernet.gating.ground import CLIP, Bench, Ground, Outcome, falling
 from autopeft.supernet.gating.options import S3petOptions
 from autopeft.supernet.gating.shifted import concrete, probabilities
-from autopeft.supernet.gating.structures import Filling, Gate, equal_chances, gates_of
+from autopeft.supernet.gating.structures import Filling, Gate, chances_of, gates_of
 from autopeft.training.batches import Batch
 
 _REACH = 0.01  # how far the finite difference goes from the weights
@@ -93,19 +93,16 @@ class _Logits:
     def outcome(self) -> Outcome:
         """Take the likeliest cells that fit."""
         p_G = self.probabilities().detach()
-        space, chances = self._ground.space, list(equal_chances(self._ground.space))
+        space, likely = self._ground.space, dict.fromkeys(self._gates, (1.0,))
         for place, p in zip(self._free, p_G.tolist(), strict=True):
-            gate = self._gates[place]
-            row = [0.0] * len(space.genes[gate.gene].choices)
-            row[0], row[gate.choices[0]] = 1 - p, p
-            chances[gate.gene] = tuple(row)
+            likely[self._gates[place]] = (p,)
         ranked = sorted(range(len(self._free)), key=lambda index: -float(p_G[index]))
         order = [self._gates[self._free[index]] for index in ranked]
-        genome = Filling(space, self._ground.ceiling).fill((g.gene, g.choices[0]) for g in order)
+        genome = Filling(space, self._ground.ceiling).put_in((g, g.choices[0]) for g in order)
         structure = space.decode(genome)
         fits = 0 < structure.parameters(space.slots) <= self._ground.ceiling
         return Outcome(
-            chances=tuple(chances),
+            chances=chances_of(space, likely),
             found=(structure,) if fits else (),
             expected=tuple(self.expected),
             moved=float(self.values_G.detach().abs().max()) if self._free else 0.0,

@@ -17,6 +17,7 @@ Axes: G gates, R rows of the largest size.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,8 @@ from torch import Tensor, nn
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Slot
 from autopeft.supernet.gating.structures import Gate
-from autopeft.training.batches import Batch
-from autopeft.training.loop import DivergedError
+from autopeft.training.batches import Batch, Examples
+from autopeft.training.loop import DivergedError, Pace, learned
 from autopeft.training.trainer import Tuned
 
 Rows = Mapping[int, Tensor]
@@ -80,11 +81,16 @@ class Gated:
     """A configuration whose cells are weighed by gates, inside the backbone.
 
     ``trained`` are its parameters by method, to be given to an optimizer in place of those of the
-    injection. The cells must have been put in at the largest sizes of their gates.
+    injection. The cells must have been put in at the largest sizes of their gates. Batches are some
+    of the rows of the part ``train``; how they are taken is the ``pace``'s, once it is set.
     """
 
-    def __init__(self, tuned: Tuned, slots: Sequence[Slot], gates: Sequence[Gate]) -> None:
+    def __init__(
+        self, tuned: Tuned, slots: Sequence[Slot], gates: Sequence[Gate], train: Examples
+    ) -> None:
+        self.pace: Pace | None = None
         self._tuned = tuned
+        self._train = train
         self._count = len(gates)
         self._scaled: list[_Scaled] = []
         self._moved: list[list[tuple[nn.Parameter, Tensor | float]]] = [[] for _ in gates]
@@ -126,15 +132,19 @@ class Gated:
         for parameter in self.weights:
             parameter.grad = None
         self.put(z_G, rows)
-        bf16 = self._tuned.recipe.precision == "bf16"
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            loss = self._tuned.model.loss(batch)
-            if (added := self._tuned.injection.penalty()) is not None:
-                loss = loss + added
-        if not math.isfinite(loss.item()):
-            raise DivergedError(f"the loss of the gated network became {loss.item()}")
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        tuned, pace = self._tuned, self.pace
+        step = partial(
+            learned, tuned.model, self._train, batch.rows, tuned.recipe, tuned.injection.penalty,
+            pace=pace,
+        )  # fmt: skip
+        loss = pace.taken(step, self._with_gradients) if pace else step()
+        if not math.isfinite(loss):
+            raise DivergedError(f"the loss of the gated network became {loss}")
         return self._take()
+
+    @property
+    def _with_gradients(self) -> list[nn.Parameter]:
+        return [*self.weights, *(scaled.leaf for scaled in self._scaled)]
 
     def sensitivities(self) -> Tensor:
         """Return for each gate the mean of abs(move · gradient) over what its cells train."""

@@ -1,7 +1,7 @@
 """What differentiable searches stand on, and what they end with."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,7 +58,11 @@ class Ground:
 
     @contextmanager
     def prepared(self, gates: tuple[Gate, ...]) -> Iterator["Bench"]:
-        """Put all cells of the gates in, at their largest sizes, for a ``with`` block."""
+        """Put all cells of the gates in, at their largest sizes, for a ``with`` block.
+
+        Raises:
+            NoRoomError: One example alone takes more memory than there is.
+        """
         configuration = everything(self.space, gates)
         methods = configuration.methods(self.space.slots)
         rates = {method: METHODS[method].rates.default for method in methods}
@@ -68,9 +72,11 @@ class Ground:
         with (
             torch.random.fork_rng(devices=[]),
             self.trainer.tuned(self.space.slots, configuration, recipe, self.seed) as tuned,
+            ExitStack() as undo,
         ):
             torch.manual_seed(self.seed)  # for dropout, which takes no generator
-            gated = Gated(tuned, self.space.slots, gates)
+            gated = Gated(tuned, self.space.slots, gates, self.trainer.parts["train"])
+            gated.pace = undo.enter_context(self.trainer.room.training(self.trainer.work(tuned)))
             tuned.model.train()
             yield Bench(
                 gated=gated,

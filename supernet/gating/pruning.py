@@ -30,7 +30,7 @@ from torch import Tensor
 from autopeft.supernet.gating.ground import Bench, Ground, Outcome, falling
 from autopeft.supernet.gating.options import BipeftOptions
 from autopeft.supernet.gating.shifted import probabilities
-from autopeft.supernet.gating.structures import Gate, equal_chances, gates_of
+from autopeft.supernet.gating.structures import Filling, Gate, chances_of, gates_of
 from autopeft.supernet.gating.tossing import Logits
 from autopeft.training.batches import Batch
 
@@ -231,23 +231,17 @@ def _outcome(
     ground: Ground, left: Left, logits: Logits, gates: Sequence[Gate], expected: list[float]
 ) -> Outcome:
     """Return what is left at its likeliest sizes; chances follow from the sensitivities."""
-    space = ground.space
-    genome, chances = [0] * len(space.genes), list(equal_chances(space))
-    for place, gate in enumerate(gates):
-        if left.flags[place]:
-            genome[gate.gene] = gate.choices[logits.likeliest(place)]
+    space, likely = ground.space, {}
     for place, present in left.chances(logits).items():
-        gate = gates[place]
-        row = [0.0] * len(space.genes[gate.gene].choices)
-        if gate.free:
-            row[0] = 1 - present
-        for choice, share in zip(gate.choices, logits.shares(place), strict=True):
-            row[choice] = present * share
-        chances[gate.gene] = tuple(row)
+        likely[gates[place]] = tuple(present * share for share in logits.shares(place))
+    order = sorted(np.flatnonzero(left.flags).tolist(), key=lambda place: -left.sensitivity[place])
+    wanted = [(gates[p], gates[p].choices[logits.likeliest(p)]) for p in order]
+    smaller = [(gate, c) for gate, top in wanted for c in reversed(gate.choices) if c < top]
+    genome = Filling(space, ground.ceiling).put_in([*wanted, *smaller])
     structure = space.decode(genome)
     fits = 0 < structure.parameters(space.slots) <= ground.ceiling
     return Outcome(
-        chances=tuple(chances),
+        chances=chances_of(space, likely),
         found=(structure,) if fits else (),
         expected=tuple(expected),
         moved=float(logits.gates_A.detach().abs().max()),

@@ -81,8 +81,14 @@ class Served:
 
 @contextmanager
 def serving(folder: Path, **settings) -> Iterator[Served]:
-    """Run a server for the time of a ``with`` block, on a free port of this machine."""
-    chosen = ServiceSettings(files=str(folder / "files"), **settings)
+    """Run a server for the time of a ``with`` block, on a free port of this machine.
+
+    Requests may name ``reviews.csv``, unless the settings have other folders of data.
+    """
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    (folder / "data" / "reviews.csv").write_text("text,label\ngood,1\nbad,0\n")
+    usual = {"files": str(folder / "files"), "data": (str(folder / "data"),)}
+    chosen = ServiceSettings(**(usual | settings))
     store, service = SqlStore(f"{folder / 'store.db'}"), SqlService(f"{folder / 'store.db'}")
     log = io.StringIO()
     app = create_app(service, store, chosen, log=log)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from autopeft.api.problems import CODES, MEDIA_TYPE, documented
+from autopeft.api.problems import CODES, MEDIA_TYPE, MOST_ERRORS, documented
 from autopeft.errors import (
     BudgetError,
     JobError,
@@ -15,7 +15,9 @@ from autopeft.errors import (
 )
 from tests.api.serving import SEARCH
 
-MEMBERS = {"type", "title", "status", "detail", "code", "param", "remedy", "request_id"}
+MEMBERS = {
+    *("type", "title", "status", "detail", "code", "param", "errors", "remedy", "request_id"),
+}
 JSON = {"Content-Type": "application/json"}
 
 
@@ -26,6 +28,7 @@ def problem(answer, status, code, param=None):
     assert set(found) == MEMBERS
     assert (answer.status_code, found["status"]) == (status, status)
     assert (found["code"], found["param"]) == (code, param)
+    assert [each["param"] for each in found["errors"][:1]] == ([param] if param else [])
     assert found["type"] == f"/docs/problems#{code}"
     assert found["title"] == CODES[code].title
     assert found["remedy"]
@@ -65,6 +68,25 @@ def test_a_field_that_is_wrong_is_named_by_its_path(client, change, param, detai
     )
 
     assert re.search(detail, found["detail"])
+
+
+def test_all_fields_that_are_wrong_are_named(client):
+    wrong = {"seed": -1, "priority": 101, "limits": {"trials": 0}, "colour": "red"}
+    found = problem(
+        client.post("/v1/searches", json=SEARCH | wrong), 422, "invalid_request", "seed"
+    )
+
+    named = {each["param"]: each["detail"] for each in found["errors"]}
+    assert set(named) == {"seed", "priority", "limits.trials", "colour"}
+    assert named["colour"] == "Extra inputs are not permitted"
+    assert found["detail"].startswith(f"seed: {named['seed']} (and 3 more)")
+
+
+def test_no_more_fields_are_named_than_anybody_would_read(client):
+    found = client.post("/v1/searches", json=SEARCH | {f"f{n}": n for n in range(500)}).json()
+
+    assert len(found["errors"]) == MOST_ERRORS
+    assert "(and 499 more)" in found["detail"]
 
 
 def test_a_parameter_that_is_wrong_is_named(client):

@@ -11,7 +11,7 @@ from autopeft.trial import Fidelity, Proposal, Trial
 
 # imported by name, like the scripts do: see conftest.py
 from curves import against, draw, markdown, summary  # isort: skip
-from regret import seconds, whole  # isort: skip
+from regret import Incumbent, seconds, whole  # isort: skip
 from replay import TRIALS, contestants, replay, replications, rungs_of  # isort: skip
 from tabled import RUNGS, Row, Spent, Table, TabledScores, TableEvaluator, rung_of  # isort: skip
 
@@ -90,6 +90,20 @@ def test_what_the_table_does_not_hold_fails_and_is_counted():
     failed = evaluated(TableEvaluator(TABLE, 0, Spent()), a_trial(nothing))
 
     assert "does not hold" in failed.failure
+
+
+def test_who_finds_what_looks_best_misses_nothing_though_there_is_regret():
+    """With one seed another configuration looks best than is best on average."""
+    seen, evaluator = Incumbent(TABLE, 0), TableEvaluator(TABLE, 0, Spent())
+    by_looks = sorted(TABLE.true, key=lambda c: TABLE.seen(c, 0))
+
+    missed = []
+    for configuration in (by_looks[0], by_looks[100], by_looks[-1]):
+        seen.saw(evaluated(evaluator, a_trial(configuration)))
+        missed.append(seen.missed)
+
+    assert missed[0] > missed[1] > missed[2] == 0
+    assert seen.regret == TABLE.best - TABLE.true[by_looks[-1]] > 0
 
 
 def test_a_share_that_was_not_trained_is_refused():

@@ -1,6 +1,7 @@
 """The command that lets plans leave in forms that others read."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,7 @@ from autopeft.files import write_json
 from autopeft.wiring.sockets import store_of
 from tests.contracts.store import a_study
 from tests.production.plans import LORA, moved, plan_on, trained
+from tests.test_report import ANSWER, STUDY, TRIALS, a_plan
 
 
 def run(*words, code=0):
@@ -90,6 +92,30 @@ def test_a_card_takes_the_scores_that_training_left(folder, tmp_path):
     text = (tmp_path / "card" / "README.md").read_text("utf-8")
     assert "| test (10 examples) | accuracy | 0.5000 |" in text
     assert "license: mit" in text
+
+
+def test_a_card_of_a_study_shows_the_front_of_its_trials(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    store = f"sqlite:///{tmp_path / 'studies.db'}"
+    opened = store_of(store)
+    opened.add_study(STUDY)
+    for trial in TRIALS:
+        opened.start(STUDY.id, opened.add_trial(STUDY.id, trial.proposal))
+        if trial.ended:
+            opened.finish(STUDY.id, replace(trial, attempts=1))
+    opened.save_answer(STUDY.id, ANSWER, a_plan())
+    card = ("export", STUDY.id, "--store", store, "--format", "card")
+
+    shown = run(*card, "--out", tmp_path / "card")
+
+    text = (tmp_path / "card" / "README.md").read_text("utf-8")
+    assert f"plot    {tmp_path / 'card' / 'front.png'}" in shown
+    assert "](front.png)" in text
+    assert (tmp_path / "card" / "front.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr("autopeft.report.png.available", lambda: False)
+    run(*card, "--out", tmp_path / "other")
+    assert "](front.svg)" in (tmp_path / "other" / "README.md").read_text("utf-8")
+    assert "<svg" in (tmp_path / "other" / "front.svg").read_text("utf-8")
 
 
 def test_a_plan_without_a_digest_is_written_with_one(folder, tmp_path):

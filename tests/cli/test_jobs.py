@@ -59,6 +59,7 @@ def place(tmp_path_factory):
     """A service and the means to do its work."""
     folder = tmp_path_factory.mktemp("service")
     premises = Premises(folder)
+    write_rows(folder / "data" / "other.csv", opinions(20))
     with serving(
         folder, models=premises.settings.models, data=premises.settings.data, requests=1e6,
         burst=1_000_000,
@@ -206,12 +207,32 @@ def test_search_detached_is_submit(shell, served):
     assert served.service.jobs.job(made).request["limits"]["trials"] == 2
 
 
-def test_a_folder_that_is_here_too_is_named_by_its_whole_path(shell, served, tmp_path):
-    (tmp_path / "models").mkdir()
-    words = [*SEARCH, "--data", "opinions.csv", "--model", "models"]
+def test_search_detached_takes_the_options_of_submit(shell):
+    labels = ("--metadata", "team=a", "--priority", "-2", "--once", "detached")
+    words = (*SEARCH, "--data", "opinions.csv", *labels)
+    made = shell.json("search", *words, "--detach")
+
+    assert (made["metadata"], made["priority"]) == ({"team": "a"}, -2)
+    assert shell.json("submit", *words)["id"] == made["id"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--metadata", "a=b"), ("--priority", "1"), ("--once", "x"), ("-f",), ("--url", "http://x")],
+)
+def test_a_search_that_is_not_detached_refuses_the_options_of_submit(shell, words):
+    said = shell.refused("search", *SEARCH, "--data", "opinions.csv", *words)
+
+    assert "add --detach, or leave them out" in said
+
+
+def test_a_folder_that_is_here_too_is_named_by_its_whole_path(shell, served, premises, tmp_path):
+    (tmp_path / "mine").symlink_to(premises.folder / "models" / "tiny")
+    words = [*SEARCH, "--data", "opinions.csv", "--model", "mine"]
     made = shell("submit", *words).strip()
 
-    assert served.service.jobs.job(made).request["model"] == str(tmp_path / "models")
+    named = served.service.jobs.job(made).request["model"]
+    assert named == str((premises.folder / "models" / "tiny").resolve())
 
 
 def test_a_search_is_followed_to_its_end_and_fetched(shell, premises, tmp_path):
@@ -231,9 +252,19 @@ def test_a_search_is_followed_to_its_end_and_fetched(shell, premises, tmp_path):
 
 def test_a_followed_search_that_fails_is_an_error(shell, premises):
     with working(premises):
-        said = shell.refused("submit", *SEARCH, "--data", "nowhere.csv", "--follow")
+        said = shell.refused(
+            "submit", *SEARCH, "--data", "opinions.csv", "--label", "none", "--follow"
+        )
 
-    assert "has failed: cannot read the data 'nowhere.csv'" in said
+    assert "has failed: " in said
+    assert "none" in said
+
+
+def test_all_that_a_service_refuses_is_told_at_once(shell):
+    said = shell.refused("submit", *SEARCH, "--data", "nowhere.csv", "--model", "package:none")
+
+    assert "the model 'package:none' is not one that this service offers" in said
+    assert "; also data.path: cannot read the data 'nowhere.csv'" in said
 
 
 def test_a_followed_search_that_was_cancelled_is_an_error(shell):

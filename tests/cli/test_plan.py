@@ -110,11 +110,14 @@ def test_the_verdict_on_serving_comes_with_its_reasons(tmp_path):
 
     shown = run("plan", "serving", file)
 
-    assert "vLLM does not take it with --max-lora-rank 16: dora@attention.query in block 0" in shown
+    refused = "vLLM does not take it with --enable-lora --max-lora-rank 16: dora@attention.query"
+    assert f"{refused} in block 0" in shown
     assert "and layers.0.self_attn.q_proj has rank 20" in shown
     assert "it would take: lora@attention.query 16" in shown
-    document = json.loads(run("plan", "serving", file, "--max-lora-rank", "32", "--json"))
-    assert (document["takes"], document["needs"]) == (False, 32)
+    assert "TGI does not take it with --lora-adapters: dora@attention.query in block 0" in shown
+    vllm, tgi = json.loads(run("plan", "serving", file, "--max-lora-rank", "32", "--json"))
+    assert (vllm["server"], vllm["takes"], vllm["needs"]) == ("vLLM", False, 32)
+    assert (tgi["server"], tgi["nearest"]) == ("TGI", "lora@attention.query 16")
 
 
 def test_weights_that_are_the_plans_are_verified(folder):

@@ -48,8 +48,15 @@ def test_a_command_gets_its_options_as_the_record_that_it_asks_for():
 def test_what_a_search_takes_an_estimate_takes_too():
     options = [[p.opts for p in COMMANDS[name].params] for name in ("search", "estimate")]
 
-    assert [option for option in options[0] if option != ["--detach"]] == options[1]
+    assert [option for option in options[0] if option in options[1]] == options[1]
     assert ["--batch-size"] in options[0]
+
+
+def test_a_search_that_is_detached_takes_what_submit_takes():
+    options = [[p.opts for p in COMMANDS[name].params] for name in ("search", "submit")]
+
+    assert [option for option in options[0] if option != ["--detach"]] == options[1]
+    assert {"--metadata", "--priority", "--once", "--follow", "--url"} <= {o[0] for o in options[1]}
 
 
 def request(**options):

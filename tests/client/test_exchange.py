@@ -101,6 +101,19 @@ def test_a_refusal_says_what_is_wrong_where_and_what_to_do(run):
     assert (refused.value.problem.status, refused.value.problem.code) == (422, "invalid_request")
 
 
+def test_a_refusal_of_several_fields_names_them_all(run):
+    fields = [("model", "there is no such"), ("seed", "it must be a number")]
+    errors = [{"param": param, "detail": detail} for param, detail in fields]
+    wrong = problem(422, "invalid_request", "there is no such", param="model", errors=errors)
+    with (
+        answering(wrong) as (url, _),
+        pytest.raises(
+            RefusedError, match=r"there is no such \(model\); also seed: it must be a number$"
+        ),
+    ):
+        run(url, a_list)
+
+
 def test_a_mistake_of_the_service_is_told_with_its_number(run):
     mistake = problem(500, "internal", "something went wrong", request_id="0b9d")
     with (

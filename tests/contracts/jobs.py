@@ -17,6 +17,7 @@ from autopeft.service.job import (
     Trouble,
     cancelled,
     paused,
+    resumed,
 )
 from tests.contracts.service_records import (
     ODD,
@@ -83,6 +84,31 @@ class JobsContract:
         with pytest.raises(FullError, match="3 jobs of eve wait, and no more are allowed"):
             service.jobs.add(a_job(19, owner="eve"), most=3)
         assert service.jobs.add(a_job(20, owner="bob"), most=1).owner == "bob"
+
+    def test_no_more_jobs_wait_than_may_however_many_go_on_at_once(self, service):
+        """A change that makes none wait that did not is no matter of how many do."""
+        names = [service.jobs.add(a_job(number, owner="eve")).id for number in range(8)]
+        for name in names:
+            service.jobs.change(name, cancelled, most=0)
+
+        def resume(name: str) -> bool:
+            try:
+                service.jobs.change(name, resumed, most=3)
+            except FullError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            gone_on = dict(zip(names, pool.map(resume, names), strict=True))
+
+        assert sum(gone_on.values()) == service.jobs.queued("eve") == 3
+        refused = next(name for name, waits in gone_on.items() if not waits)
+        before = service.jobs.job(refused)
+        with pytest.raises(FullError, match="3 jobs of eve wait, and no more are allowed"):
+            service.jobs.change(refused, resumed, most=3)
+        assert service.jobs.job(refused) == before
+        waiting = next(name for name, waits in gone_on.items() if waits)
+        assert service.jobs.change(waiting, resumed, most=0) == service.jobs.job(waiting)
 
     @pytest.mark.parametrize("name", ["search_7", "", "search\x00", "\udcff", "ä" * 1000])
     def test_an_unknown_job_is_said_to_be_so(self, service, name):
@@ -283,6 +309,16 @@ class CountsContract:
         wait(50)
         service.jobs.sign(Lane.RUNS, "w2")
         wait(50)
+
+        assert service.jobs.counts().workers == {Lane.CHECKS: 0, Lane.RUNS: 1}
+
+    def test_a_worker_that_signs_off_is_counted_no_more(self, service):
+        """At once; and one that never signed has nothing to sign off."""
+        service.jobs.sign(Lane.RUNS, "w1")
+        service.jobs.sign(Lane.RUNS, "w2")
+
+        service.jobs.sign_off("w1")
+        service.jobs.sign_off("w1")
 
         assert service.jobs.counts().workers == {Lane.CHECKS: 0, Lane.RUNS: 1}
 

@@ -16,7 +16,8 @@ from autopeft.answer import Answer, Finalist, Interval
 from autopeft.backbone import Backbone, Site, Stack
 from autopeft.budget import Budget
 from autopeft.errors import StudyError
-from autopeft.plan import VERSION, Expected, Plan, Provenance
+from autopeft.evidence import Expected, Provenance
+from autopeft.plan import VERSION, Plan
 from autopeft.ports import Store
 from autopeft.search_spaces.configuration import Configuration, Slot
 from autopeft.search_spaces.space import Gene, SearchSpace

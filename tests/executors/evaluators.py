@@ -35,6 +35,21 @@ class Steady:
 
 
 @dataclass(frozen=True)
+class InStep:
+    """Completes the trials of a pack after one another, if they are as many as it is for."""
+
+    number: int
+
+    def evaluate(self, trials: Sequence[Trial]) -> Iterator[Trial]:
+        if len(trials) != self.number:
+            raise RuntimeError(f"a pack of {len(trials)}")
+        for trial in trials:
+            yield trial.running(0.5)
+        for trial in trials:
+            yield measured(trial)
+
+
+@dataclass(frozen=True)
 class Raising:
     """Raises the error of a trial's number half way; other trials are completed."""
 

@@ -16,6 +16,7 @@ from tests.contracts.executor import ExecutorContract, ended, waiting
 from tests.executors.evaluators import (
     Dying,
     Endless,
+    InStep,
     Steady,
     Together,
     Unloadable,
@@ -68,6 +69,25 @@ class TestOneRayWorker:
 
         assert [outcomes[number].state for number in range(3)] == [State.COMPLETE] * 3
         assert outcomes[0].score != outcomes[1].score
+
+    def test_a_worker_measures_as_many_together_as_it_is_told(self, executor):
+        outcomes = ended(executor.run(InStep(2), waiting(5), ahead=2))
+
+        assert [outcomes[number].state for number in range(5)] == [
+            *[State.COMPLETE] * 4,
+            State.FAILED,
+        ]
+
+    def test_of_a_pack_whose_worker_is_killed_each_starts_again_alone(self, executor, tmp_path):
+        """Whoever kills it again is given up; what had ended before has ended."""
+        outcomes = ended(executor.run(Dying(1, tmp_path, times=99), waiting(3), ahead=3))
+
+        assert [outcomes[number].state for number in range(3)] == [
+            State.COMPLETE,
+            State.FAILED,
+            State.COMPLETE,
+        ]
+        assert len(list(tmp_path.iterdir())) == 3
 
     def test_a_trial_that_kills_every_worker_is_given_up_and_the_others_go_on(
         self, executor, tmp_path

@@ -105,12 +105,12 @@ def test_the_prompts_go_through_what_adapts_the_projections(tmp_path, family):
             small.backbone.module_path(small.backbone.site("attention"), 0)
         )
         prompt = attention.get_submodule("autopeft_deep_prompt")
-        prompt.make(attention, ())
+        prompt.make(attention, (prompt.vectors,), {})
         adapted = prompt().values
         for name, value in injection.state().items():
             if name.endswith("/up"):
                 value.zero_()
-        prompt.make(attention, ())
+        prompt.make(attention, (prompt.vectors,), {})
         plain = prompt().values
 
     assert (adapted - plain).abs().max() > 1e-3

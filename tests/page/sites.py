@@ -56,6 +56,8 @@ def settings_in(folder: Path) -> ServiceSettings:
     """Return the settings of a service that keeps its files in a folder."""
     data = folder / "data"
     data.mkdir(exist_ok=True)
+    for name in ("reviews.csv", "others.csv"):
+        (data / name).write_text("text,label\ngood,1\nbad,0\n")
     return ServiceSettings(
         files=str(folder / "files"), data=(str(data),), requests=1000.0, burst=1000
     )

@@ -72,6 +72,24 @@ def test_the_field_that_the_service_refuses_is_marked_and_has_the_focus(fresh, b
         assert fresh.written.service.jobs.page(limit=1).jobs == ()
 
 
+def test_all_fields_that_the_service_refuses_are_marked_and_the_first_has_the_focus(
+    fresh, browser_window
+):
+    with browser_window() as window:
+        page = window.page
+        filled(page, fresh)
+        page.get_by_text("Further choices").click()
+        page.get_by_label("Rungs").fill("0.5, 0.2")
+        page.get_by_label("Budget").fill("much")
+        page.get_by_role("button", name="Start the search").click()
+
+        expect(page.get_by_label("Budget")).to_be_focused()
+        for name, said in (("Budget", "cannot read budget"), ("Rungs", "cannot read the rungs")):
+            expect(page.get_by_label(name)).to_have_attribute("aria-invalid", "true")
+            described = page.get_by_label(name).get_attribute("aria-describedby").split()
+            assert said in page.locator(f"#{described[-1]}").inner_text()
+
+
 def test_pressing_twice_starts_one_search(fresh, page):
     filled(page, fresh)
     page.get_by_role("button", name="Start the search").dblclick()

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 
 import autopeft
-from autopeft.plan import VERSION, Plan, Provenance
+from autopeft.evidence import Provenance
+from autopeft.plan import VERSION, Plan
 from autopeft.search_spaces.catalog import slots_of
 from autopeft.study import Columns, DataFiles, Task, TaskKind, Where
 from autopeft.training.model_files import find_model
 from autopeft.training.shape import read_backbone
+from autopeft.training.towers import tower_of
 from tests.kinds import save_model
-from tests.models import padded_inputs, recipe_of, table
+from tests.models import DECODERS, padded_inputs, recipe_of, table
 
 HEADS = {"classification": "mean", "regression": "mean", "tokens": "tokens", "image": "cls"}
 METRICS = {
@@ -27,7 +29,7 @@ def kind_of(family: str) -> TaskKind:
     """The kind of task that a family of tiny models is tried with."""
     if family in {"vit", "deit", "dinov2"}:
         return "image"
-    if family in {"gpt2", "llama", "opt", "qwen2", "phi3"}:
+    if family in DECODERS:
         return "causal_lm"
     return "seq2seq" if family in {"t5", "mt5", "bart"} else "classification"
 
@@ -55,15 +57,13 @@ def plan_on(
 
 def plan_for(model: str, sizes: Mapping[str, int], kind: TaskKind, **recipe: Any) -> Plan:
     """Make a plan on a model that is there."""
-    backbone = read_backbone(find_model(model))
+    backbone = tower_of(read_backbone(find_model(model)), kind)
     slots = slots_of(backbone)
-    named = {
-        name: size for name, size in sizes.items() if name in {slot.name for slot in slots}
-    } or {
-        slot.name: sizes[f"{slot.method}@{slot.place}"]
-        for slot in slots
-        if f"{slot.method}@{slot.place}" in sizes
-    }
+    named = {}
+    for name, size in sizes.items():
+        meant = [s for s in slots if name in {s.name, f"{s.method}@{s.place}"}]
+        assert meant, f"{name} is no slot of {model}"
+        named |= {slot.name: size for slot in meant}
     configuration = table(slots, backbone.blocks, named)
     task = task_for(kind)
     parameters = configuration.parameters(slots)

@@ -207,15 +207,6 @@ def test_another_size_of_the_same_architecture_is_refused(plan, tmp_path):
         autopeft.apply(plan, AutoModel.from_pretrained(wider))
 
 
-def test_half_precision_is_refused_with_what_to_do(plan):
-    model = classifier(plan).to(torch.bfloat16)
-
-    with pytest.raises(
-        PlanError, match=r"weights are bfloat16, .* load it with dtype=torch\.float"
-    ):
-        autopeft.apply(plan, model)
-
-
 def test_batches_without_labels_choose_no_mask(tmp_path):
     plan = plan_on(tmp_path / "model", {"fish_mask@attention.query": 1})
     model = autopeft.apply(plan, autopeft.model_for(plan))

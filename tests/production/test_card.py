@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from autopeft.answer import Interval
-from autopeft.plan import Expected
-from autopeft.production.card import card
+from autopeft.evidence import Evidence, Expected, Hardware, Held
+from autopeft.production.card import Drawn, card
+from autopeft.study import DataFiles
 from tests.production.plans import LORA, plan_on
 
 OUTCOME = {
@@ -50,6 +51,41 @@ def test_scores_have_their_intervals(plan):
     assert "| test (40 examples) | accuracy | 0.8700 | 0.8000 to 0.9200 | 1 |" in text
 
 
+def test_the_front_is_shown_where_it_was_drawn(plan):
+    drawn = Drawn(file="front.png", title="accuracy against parameters", text="5 trials.")
+
+    text = card(plan, drawn=drawn)
+
+    assert "![accuracy against parameters](front.png)\n\n5 trials." in text
+    assert "![" not in card(plan)
+
+
+def test_every_baseline_is_named_with_the_difference_and_its_interval(plan):
+    held = Held(
+        trial=0, name="plain LoRA", parameters=110, seeds=3, verdict="better",
+        difference=Interval(mean=0.02, low=0.01, high=0.03),
+    )  # fmt: skip
+    machine = Hardware(system="Linux", processor="a processor", cores=2, accelerator=None)
+    evidence = Evidence(
+        code="abc", backbone_revision=None, hardware=machine, study_seed=0, scores=(),
+        baselines=(held,), ranking=None,
+    )  # fmt: skip
+
+    text = card(replace(plan, evidence=evidence))
+
+    assert "- minus plain LoRA (110 parameters): 0.020 [0.010, 0.030], over 3 seeds: better" in text
+
+
+def test_data_is_named_without_the_place_on_a_machine(plan):
+    """A card is published."""
+    where = replace(plan.where, data=DataFiles(train="/home/someone/data/mine.csv"))
+
+    text = card(replace(plan, where=where), outcome=OUTCOME)
+
+    assert "`mine.csv`, content" in text
+    assert "/home" not in text
+
+
 def test_what_was_not_measured_is_not_claimed(plan):
     text = card(plan)
 
@@ -70,5 +106,5 @@ def test_the_data_and_the_recipe_are_named(plan):
     text = card(plan)
 
     assert "30 examples to train on, 10 for validation, 10 for the test (split seed 0)" in text
-    assert "AdamW, 1 epochs, batches of 16, learning rates: lora" in text
+    assert "AdamW, 1 epoch, batches of 16, learning rates: lora" in text
     assert plan.digest[:12] in text

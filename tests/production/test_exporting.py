@@ -1,12 +1,13 @@
 """Weights in other forms give the scores of what was trained."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -16,8 +17,12 @@ from transformers import (
 
 import autopeft
 from autopeft.errors import PlanError
+from autopeft.production.adapters import in_the_way
+from autopeft.production.adapters import kind_of as kind_of_adapter
 from autopeft.production.exporting import export_merged, export_peft
 from autopeft.production.opening import open_trained
+from autopeft.production.verifying import verify
+from tests.models import padded_inputs
 from tests.production.plans import LORA, logits_of, moved, plan_on, trained
 
 SHAPES = ("bert", "gpt2", "llama", "t5", "vit")
@@ -145,6 +150,138 @@ def test_a_classifier_of_transformers_goes_along_in_the_adapter(tmp_path):
     other = PeftModel.from_pretrained(fresh(), tmp_path / "peft")
     assert written.head is None
     assert torch.allclose(logits_of(other, "bert"), logits_of(model, "bert"), atol=1e-4)
+
+
+# Prompts and prefixes
+
+
+LEARNED = [
+    ("llama", {"prompt_tuning@embeddings": 3}),
+    ("gpt2", {"p_tuning@embeddings": 3}),
+    ("opt", {"prompt_tuning@embeddings": 3}),
+    ("t5", {"prompt_tuning@encoder.embeddings": 3}),
+    ("llama", {"prefix@attention": 3}),
+    ("phi3", {"prefix_mlp@attention": 3}),
+    *[
+        (family, {"prefix@attention": 3})
+        for family in ("qwen2", "qwen3", "mistral", "gemma", "phi")
+    ],
+    *[(family, {"llama_adapter@attention": 3}) for family in ("llama", "mistral")],
+]
+ORDINARY = {"head_dim": 8, "num_attention_heads": 4, "hidden_size": 32}
+"""Queries as wide as the model, without which peft's LLaMA-Adapter does not run."""
+
+
+def logits_of_peft(model, family):
+    """Return the scores of three texts; peft gives some for its prompts too."""
+    inputs = padded_inputs(family)
+    with torch.no_grad():
+        found = model.eval()(**inputs).logits
+    given = inputs.get("decoder_input_ids", inputs["input_ids"])
+    mask = inputs.get("decoder_attention_mask", inputs.get("attention_mask"))
+    return found[:, -given.shape[1] :][mask.bool()]
+
+
+@pytest.mark.parametrize(("family", "sizes"), LEARNED)
+def test_prompts_and_prefixes_give_equal_scores_in_peft(family, sizes, tmp_path):
+    gated = "llama_adapter@attention" in sizes
+    opened, before = opened_on(
+        tmp_path, sizes, family, kind=None if family == "t5" else "causal_lm",
+        changes=ORDINARY if gated else None,
+    )  # fmt: skip
+
+    written = export_peft(opened, tmp_path / "peft")
+
+    after = logits_of_peft(in_peft(opened, tmp_path / "peft"), family)
+    assert torch.allclose(after, before, atol=1e-4)
+    assert (logits_of(autopeft.model_for(opened.plan), family) - before).abs().max() > 0.02
+    assert written.drift.largest < 1e-4
+    found = list(verify(opened.plan, tmp_path / "peft"))
+    assert all(finding.right for finding in found), found
+    assert "parameters" in {finding.what for finding in found}
+
+
+def test_a_prompt_that_was_changed_on_disk_is_found(tmp_path):
+    """The backbone is as it was, so the probe must look at what comes out with the prompt."""
+    opened, _ = opened_on(tmp_path, {"prompt_tuning@embeddings": 3}, "llama")
+    export_peft(opened, tmp_path / "peft")
+    file = tmp_path / "peft" / "adapter_model.safetensors"
+    save_file({name: value + 1 for name, value in load_file(file).items()}, file)
+
+    wrong = [
+        finding.what for finding in verify(opened.plan, tmp_path / "peft") if not finding.right
+    ]
+
+    assert wrong == ["probe"]
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "why"),
+    [
+        ("bert", {"prompt_tuning@embeddings": 3}, "peft leaves the prompts in front of what a hea"),
+        ("vit", {"prompt_tuning@embeddings": 3}, "peft leaves the prompts in front of what a head"),
+        (
+            "bert",
+            {"prefix@attention": 3},
+            "in language models that continue a text, and this is cl",
+        ),
+        ("gpt2", {"prefix@attention": 3}, "where positions are rotations .*, and this is gpt2"),
+        (
+            "gpt2",
+            {"llama_adapter@attention": 3},
+            "the same in llama and mistral alone, and this is",
+        ),
+        ("llama", {"llama_adapter@attention": 3}, "takes the width of the queries for that of the"),
+        ("llama", {"deep_prompt@attention": 3}, "peft has nothing like it beside LORA"),
+    ],
+)
+def test_prompts_that_peft_has_otherwise_are_named(family, sizes, why, tmp_path):
+    plan = plan_on(tmp_path / "model", sizes, family)
+
+    assert re.search(why, next(in_the_way(plan, kind_of_adapter(plan))))
+
+
+def changed(plan, change):
+    """Change a plan's sizes by block and slot."""
+    rows = tuple(
+        tuple(change(block, slot.name, size) for slot, size in zip(plan.slots, row, strict=True))
+        for block, row in enumerate(plan.configuration.sizes)
+    )
+    return replace(plan, configuration=type(plan.configuration)(rows))
+
+
+def test_lengths_and_blocks_that_peft_cannot_have_are_named(tmp_path):
+    plan = plan_on(tmp_path / "model", {"prefix@attention": 3}, "llama")
+    longer = changed(plan, lambda block, _, size: size + 2 * block * bool(size))
+    fewer = changed(plan, lambda block, _, size: size * (block == 0))
+    both = {(0, "prefix@attention"), (1, "prefix_mlp@attention")}
+    mixed = changed(plan, lambda block, name, _: 3 * ((block, name) in both))
+    gated = plan_on(tmp_path / "gated", {"llama_adapter@attention": 3}, "llama", changes=ORDINARY)
+    lowest = changed(gated, lambda block, _, size: size * (block == 0))
+    topmost = changed(gated, lambda block, _, size: size * (block == 1))
+
+    assert list(in_the_way(longer, "PREFIX_TUNING")) == [
+        "prefix@attention in block 0: it is 3 long, and peft has one length, here 5"
+    ]
+    assert list(in_the_way(fewer, "PREFIX_TUNING")) == [
+        "block 1: it has no prefix, and peft gives one to every block"
+    ]
+    assert "peft has one of these in a model, here prefix" in " ".join(
+        in_the_way(mixed, "PREFIX_TUNING")
+    )
+    assert list(in_the_way(lowest, "ADAPTION_PROMPT")) == [
+        "block 1: it has no llama_adapter, and peft gives one to every block from the lowest one on"
+    ]
+    assert list(in_the_way(topmost, "ADAPTION_PROMPT")) == []
+
+
+def test_prefixes_that_peft_cannot_have_are_refused_with_what_to_do(tmp_path):
+    opened, _ = opened_on(tmp_path, {"prefix@attention": 2}, "gpt2")
+
+    with pytest.raises(
+        PlanError, match=r"prefix cannot be merged either: load it with autopeft\.l"
+    ):
+        export_peft(opened, tmp_path / "peft")
 
 
 def test_the_copy_of_the_plan_says_what_the_form_has_cost(tmp_path):

@@ -1,24 +1,25 @@
 """The plan's model in anyone's hands gives what `autopeft train` has measured."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
-from transformers import CLIPConfig
 
 import autopeft
-from autopeft.errors import PlanError
 from autopeft.files import write_json
+from autopeft.production.exporting import export_merged, export_peft
+from autopeft.production.opening import open_trained
 from autopeft.production.verifying import verify
 from autopeft.tasks.reading import read_task
 from autopeft.training.production import Outcome, train
 from autopeft.training.trainer import Trainer
 from tests.kinds import tagged, write_pictures
 from tests.kinds import write_json as write_lines
-from tests.models import degrees, opinions, save_tiny, write_rows
-from tests.production.plans import LORA, batch_for, plan_for, plan_on
+from tests.models import degrees, opinions, padded_inputs, save_tiny, write_rows
+from tests.production.plans import LORA, batch_for, moved, plan_for, plan_on
 
 KINDS = [("classification", "mean"), ("classification", "cls"), ("regression", "mean"),
          ("tokens", "tokens"), ("image", "mean"), ("image", "pooler")]  # fmt: skip
@@ -104,10 +105,25 @@ def test_labels_of_less_than_zero_are_not_learned(tmp_path):
     assert model(**inputs | {"labels": labels}).loss == model(**inputs | {"labels": other}).loss
 
 
-def test_a_model_of_two_sides_is_left_to_its_owner(tmp_path):
+@pytest.mark.parametrize(("kind", "side"), [("image", "vision"), ("classification", "text")])
+def test_of_a_model_of_two_sides_the_one_that_sees_the_data_is_called(kind, side, tmp_path):
     folder = save_tiny(tmp_path / "clip", "clip")
-    assert CLIPConfig.from_pretrained(folder)
-    plan = plan_for(str(folder), {"text.lora@attention.query": 2}, "classification")
+    slots = {f"lora@{side}.attention.query": 2, f"lora@{side}.attention.value": 2}
+    plan = plan_for(str(folder), slots, kind)
+    batch = padded_inputs("clip") | {"labels": torch.tensor([0, 1, 1])}
+    for name in ("pixel_values",) if side == "text" else ("input_ids", "attention_mask"):
+        del batch[name]
 
-    with pytest.raises(PlanError, match=r"has a side for texts and one for images: give autopeft"):
-        autopeft.model_for(plan)
+    model = autopeft.apply(plan, autopeft.model_for(plan))
+    model(**batch).loss.backward()
+    moved(model)
+    autopeft.save(model, tmp_path / "trained")
+    opened = open_trained(plan, tmp_path / "trained")
+
+    assert model(**batch).logits.shape == (3, 2)
+    assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+    for export, form in ((export_peft, "peft"), (export_merged, "merged")):
+        assert export(opened, tmp_path / form).drift.largest < 1e-4
+        assert all(finding.right for finding in verify(plan, tmp_path / form))
+    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text("utf-8"))
+    assert all(name.startswith(f"{side}_model.") for name in config["target_modules"])

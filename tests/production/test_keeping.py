@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForSequenceClassification
 
 import autopeft
@@ -15,15 +17,10 @@ from autopeft.files import write_json
 from autopeft.production.applying import applied
 from autopeft.search_spaces.catalog import METHODS, slots_of
 from tests.models import save_tiny
-from tests.production.plans import LORA, logits_of, moved, plan_for, plan_on, trained
+from tests.production.plans import LORA, batch_for, logits_of, moved, plan_for, plan_on, trained
 
+# all methods go the whole way in test_round_trips
 OFTEN = {"lora", "bitfit", "prefix_mlp", "serial_adapter", "fish_mask", "vera", "gate", "oft"}
-
-
-def every_method():
-    """All methods, of which some are tried in every run."""
-    slow = pytest.mark.slow
-    return [pytest.param(name, marks=() if name in OFTEN else slow) for name in METHODS]
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +51,8 @@ def sizes_of(method, model):
     raise AssertionError(f"no slot of {method}")
 
 
-@pytest.mark.parametrize("method", every_method())
-def test_every_method_comes_back_with_equal_scores(method, model, tmp_path):
+@pytest.mark.parametrize("method", sorted(OFTEN))
+def test_a_method_comes_back_with_equal_scores(method, model, tmp_path):
     """Applied, trained two steps, saved, and loaded into a fresh model."""
     plan = plan_for(model, sizes_of(method, model), "classification")
     one = trained(plan, "bert")
@@ -250,3 +247,39 @@ def test_a_regression_comes_back_in_the_scale_of_its_labels(tmp_path):
 
     assert torch.equal(logits_of(other, "bert"), logits_of(one, "bert"))
     assert logits_of(other, "bert").mean() > 90
+
+
+@pytest.fixture
+def mesh(tmp_path):
+    """One process that shards as several do."""
+    store = f"file://{tmp_path / 'store'}"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+def test_a_loop_that_divides_the_frozen_weights_is_saved_as_ever(tmp_path, mesh):
+    plan = plan_on(tmp_path / "model", LORA)
+    model = autopeft.apply(plan, autopeft.model_for(plan))
+    whole = {parameter for parameter in model.parameters() if parameter.requires_grad}
+    for block in model.backbone.encoder.layer:
+        fully_shard(block, mesh=mesh, ignored_params=whole)
+    optimizer = torch.optim.SGD(whole, lr=1e-2)
+
+    model.train()(**batch_for("bert")).loss.backward()
+    optimizer.step()
+    autopeft.save(model, tmp_path / "saved")
+
+    fresh = autopeft.load(autopeft.model_for(plan), tmp_path / "saved")
+    assert torch.allclose(logits_of(fresh, "bert"), logits_of(model, "bert"), atol=1e-6)
+
+
+def test_trained_weights_that_were_divided_are_not_saved_as_they_were(tmp_path, mesh):
+    plan = plan_on(tmp_path / "model", LORA)
+    model = autopeft.apply(plan, autopeft.model_for(plan))
+    fully_shard(model.backbone.encoder.layer[0], mesh=mesh)
+
+    with pytest.raises(
+        PlanError, match=r"0/lora@attention\.query/down is no longer in the model: "
+    ):
+        autopeft.save(model, tmp_path / "saved")

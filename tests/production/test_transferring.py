@@ -1,5 +1,7 @@
 """A plan for another size of the same family."""
 
+from dataclasses import replace
+
 import pytest
 
 import autopeft
@@ -34,6 +36,46 @@ def test_another_family_is_refused(tmp_path):
 
     with pytest.raises(PlanError, match=r"is of the family 'electra', and the plan is for '.*bert"):
         autopeft.transfer(plan, str(tmp_path / "other"))
+
+
+def test_texts_are_cut_to_the_positions_that_the_other_model_has(tmp_path):
+    """Prompts take positions too; texts as long as before stay as long as they were."""
+    plan = plan_on(tmp_path / "model", LORA)
+    prompted = plan_on(tmp_path / "model", {"prompt_tuning@embeddings": 4})
+    short = str(
+        save_model(tmp_path / "short", "classification", "bert", max_position_embeddings=15)
+    )
+
+    assert plan.task.max_length == 16
+    assert autopeft.transfer(plan, str(tmp_path / "model")).task.max_length == 16
+    assert autopeft.transfer(plan, short).task.max_length == 15
+    cut = autopeft.transfer(prompted, short)
+    prompts = cut.configuration.sizes[0][[slot.name for slot in cut.slots].index(
+        "prompt_tuning@embeddings"
+    )]  # fmt: skip
+    assert cut.task.max_length == 15 - prompts
+    assert Plan.from_json(cut.to_json()) == cut
+    with pytest.raises(
+        PlanError, match=r"leave \d+ of them for a text, which needs 8: give a smal"
+    ):
+        autopeft.transfer(replace(prompted, provenance=grown(prompted)), short)
+
+
+def grown(plan):
+    """A budget of which the plan has used all, so that it grows as the budget does."""
+    return replace(plan.provenance, ceiling=plan.parameters, budget="2000")
+
+
+def test_a_shallower_model_keeps_what_was_at_each_depth(tmp_path):
+    deep = plan_on(tmp_path / "deep", LORA, changes={"num_hidden_layers": 5})
+    plan_on(tmp_path / "flat", LORA)
+
+    moved = autopeft.transfer(deep, str(tmp_path / "flat"), budget="1000")
+
+    assert len(moved.configuration.sizes) == 2
+    assert moved.configuration.methods(moved.slots) == ("lora",)
+    assert all(any(row) for row in moved.configuration.sizes)
+    autopeft.apply(moved, autopeft.model_for(moved))(**batch_for("bert")).loss.backward()
 
 
 def test_a_budget_of_its_own_is_kept(tmp_path):

@@ -3,11 +3,18 @@
 from dataclasses import replace
 
 from autopeft.answer import Interval, Ranking
+from autopeft.evidence import Evidence, Hardware, Scored
 from autopeft.objectives import best, hypervolumes
-from autopeft.report.drawn import course_drawn, front_drawn, trust_drawn, volumes_drawn
+from autopeft.report.drawn import (
+    course_drawn,
+    evidence_drawn,
+    front_drawn,
+    trust_drawn,
+    volumes_drawn,
+)
 from autopeft.trial import Purpose
 from tests.report.studies import NAN, many
-from tests.test_report import STUDY, TRIALS
+from tests.test_report import STUDY, TRIALS, a_plan
 
 
 def test_the_front_is_marked_and_its_line_rises():
@@ -62,3 +69,29 @@ def test_what_is_no_number_is_not_drawn():
     assert course_drawn(STUDY, bad, 0.0) == ()
     assert volumes_drawn(STUDY, bad) == ()
     assert volumes_drawn(STUDY, ()) == ()
+
+
+def test_a_plans_evidence_is_enough_for_a_front():
+    """Baselines and finalists make the line, repetitions are shown beside it."""
+
+    def scored(trial, parameters, mean, purpose=Purpose.BASELINE):
+        return Scored(
+            trial=trial, purpose=purpose, name="plain LoRA", of=None, seed=0,
+            parameters=parameters, score=Interval(mean=mean, low=mean, high=mean),
+        )  # fmt: skip
+
+    machine = Hardware(system="Linux", processor="a processor", cores=2, accelerator=None)
+    evidence = Evidence(
+        code="abc", backbone_revision=None, hardware=machine, study_seed=0, baselines=(),
+        ranking=None,
+        scores=(
+            scored(0, 300, 0.8), scored(1, 100, 0.7), scored(2, 200, 0.6),
+            scored(3, 100, 0.9, Purpose.FINAL), scored(4, 50, NAN),
+        ),
+    )  # fmt: skip
+
+    (drawn,) = evidence_drawn(replace(a_plan(), evidence=evidence))
+
+    assert drawn.lines[0].points == ((100.0, 0.7), (300.0, 0.8))
+    assert [point.marked for point in drawn.points] == [True, True, False, False]
+    assert evidence_drawn(a_plan()) == ()

@@ -46,7 +46,8 @@ class SameBatch:
 
     def batch(self, rows: Sequence[int]) -> Batch:
         labels = torch.arange(3 * self.tokens).reshape(3, self.tokens) % 2
-        return Batch(inputs=self.inputs, labels=labels, rows=np.asarray(rows))
+        words = tuple(tuple((n % 2, n) for n in range(self.tokens)) for _ in range(3))
+        return Batch(inputs=self.inputs, labels=labels, rows=np.asarray(rows), words=words)
 
 
 def trainer_on(small: Tiny) -> Trainer:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autopeft.supernet.scoring import affordable, some
+from autopeft.supernet.scoring import affordable, batched, some
 
 LENGTHS = np.array([5, 3, 9, 1, 7, 2, 8, 4])
 
@@ -27,3 +27,24 @@ def test_the_examples_are_drawn_once_and_batched_by_length():
 
 def test_where_there_are_fewer_all_are_taken():
     assert LENGTHS[some(LENGTHS, 64, seed=0)].tolist() == sorted(LENGTHS.tolist())
+
+
+def test_batches_are_those_that_take_the_least_time():
+    """Three short texts go with one another, and not with one that is long."""
+    assert batched(np.array([4, 4, 5, 400])) == [slice(0, 3), slice(3, 4)]
+    assert batched(np.array([4, 4, 5, 6])) == [slice(0, 4)]
+
+
+def test_a_batch_is_bounded_but_holds_one_example_at_least():
+    cuts = batched(np.array([1000, 1000, 1000, 5000]))
+
+    assert sorted(cut.stop - cut.start for cut in cuts) == [1, 1, 2]
+    assert cuts[-1] == slice(3, 4)
+    assert batched(np.array([], dtype=np.int64)) == []
+
+
+def test_every_example_is_in_one_batch():
+    cuts = batched(np.sort(np.random.default_rng(0).integers(1, 300, 500)))
+
+    assert [cut.start for cut in cuts] == [0, *(cut.stop for cut in cuts[:-1])]
+    assert cuts[-1].stop == 500

@@ -9,12 +9,17 @@ from autopeft.search_spaces.sampling import Sampler
 from autopeft.supernet.elastic import Supernet
 from autopeft.supernet.training import Schedule, Training
 from autopeft.training.loop import DivergedError
+from autopeft.training.room import Room
 from autopeft.training.trainer import Trainer
 from tests.models import FEW, recipe_of, table
 
 
-def trained(study, schedule=Schedule(trainings=4.0), **recipe):  # noqa: B008  # frozen
-    trainer = Trainer.open(study.task, study.backbone, study.where, test=False, threads=1)
+def trained(study, schedule=Schedule(trainings=4.0), room=None, hook=None, **recipe):  # noqa: B008  # frozen
+    trainer = Trainer.open(
+        study.task, study.backbone, study.where, test=False, threads=1, room=room
+    )
+    if hook:
+        trainer.blocks[-1].register_forward_hook(hook)
     whole = replace(study.recipe, **recipe)
     net = Supernet(trainer, study.space, study.ceiling, whole, study.seed)
     training = Training(net, schedule)
@@ -67,6 +72,40 @@ def _fit(tuned, train, recipe, rng):
         rng=rng,
     )  # fmt: skip
     return last
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_supernet_keeps_a_limit_and_comes_out_the_same(study, twice):
+    """In pieces, and with blocks that run twice besides; to the rounding of other sums."""
+    schedule = Schedule(trainings=4.0)
+    whole = trained(study, schedule)
+    room = Room(300 * 2**20 + 400_000, resident=lambda: 0)
+    room.recomputes = twice
+
+    narrow = trained(study, schedule, room=room)
+
+    assert "1 training took batches in pieces" in room.told[0]
+    assert ("1 training computed activations twice" in room.told[0]) == twice
+    assert narrow.losses == pytest.approx(whole.losses, abs=1e-4)
+    for name, value in whole.net.tensors.items():
+        torch.testing.assert_close(narrow.net.tensors[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_memory_that_runs_out_in_a_supernet_is_learned_from(study):
+    """Also within a step whose configurations share a forward."""
+    schedule, room = Schedule(trainings=4.0), Room()
+    whole, short = trained(study, schedule), []
+
+    def hook(_module, args, _output):
+        if len(args[0]) > 8 and torch.is_grad_enabled():
+            short.append(len(args[0]))
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    narrow = trained(study, schedule, room=room, hook=hook)
+
+    assert short == [16]
+    assert "memory ran out 1 time" in room.told[0]
+    assert narrow.losses == pytest.approx(whole.losses, abs=1e-4)
 
 
 def test_sharing_the_frozen_forward_changes_nothing(study):

@@ -163,3 +163,48 @@ def test_two_processes_give_what_one_gives(plan, plain, tmp_path, launcher):
     assert outcome["processes"] == 2
     assert outcome["validation"] == pytest.approx(plain[0].validation)
     assert_close(load_file(tmp_path / "trained" / "adapter.safetensors"), plain[1])
+
+
+ALL = LORA | {
+    "dora@attention.key": 2, "full@ffn": 1, "fish_mask@attention.output": 1, "prefix@attention": 2,
+    "bitfit@attention.query": 1, "serial_adapter@ffn.norm": 2, "layer_norm@attention.norm": 1,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "precision", "options"),
+    [
+        (["torch.distributed.run", "--standalone", "--nproc-per-node", "2"], "fp32", ["--shard"]),
+        (
+            ["accelerate.commands.launch", "--use_fsdp", "--fsdp_version", "2", "--num_processes",
+             "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+             "--main_process_port", "29618"],
+            "bf16", [],
+        ),
+    ],
+    ids=["torchrun", "accelerate"],
+)  # fmt: skip
+def test_two_processes_that_divide_the_frozen_weights_give_what_one_gives(
+    launcher, precision, options, tmp_path
+):
+    """In more pieces than the last batch has examples, so that one process has less to do."""
+    plan = planned(tmp_path, ALL, epochs=2, batch_size=16, precision=precision)
+    write_json(tmp_path / "plan.json", plan.to_json())
+    one, weights = trained(plan, tmp_path / "one", accumulate=3, patience=2)
+    command = [
+        sys.executable, "-m", *launcher, "-m", "autopeft", "train", str(tmp_path / "plan.json"),
+        "--threads", "1", "--json", "--accumulate", "3", "--early-stopping", "2", *options,
+    ]  # fmt: skip
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout[done.stdout.index("{") :])
+    assert (outcome["processes"], outcome["sharded"]) == (2, True)
+    assert outcome["validation"] == pytest.approx(one.validation)
+    # bf16 gradients that are summed in another order, through AdamW, which evens out their sizes
+    close = CLOSE if precision == "fp32" else {"rtol": 1e-2, "atol": 1e-3}
+    found = load_file(tmp_path / "trained" / "adapter.safetensors")
+    for name, value in weights.items():
+        torch.testing.assert_close(found[name], value, **close)

@@ -135,3 +135,22 @@ def test_time_is_right_within_a_small_factor_on_a_real_model(real):
         *_, measured = trainer.measure(tuned, 0, Fidelity())
 
     assert 1 / 4 < estimate(task, backbone, where, recipe).seconds / measured.seconds < 4
+
+
+def test_under_a_limit_it_tells_of_pieces_and_of_blocks_that_run_twice(real):
+    """Pieces are no smaller than they need to be, and what is free is taken whole."""
+    task, backbone, where = real
+    recipe = recipe_of(batch_size=64)
+    free = estimate(task, backbone, where, recipe)
+    spare = 300 * 2**20
+    room = 2 * free.memory  # of which a tenth or so is spared
+    ample = estimate(task, backbone, where, recipe, room)
+
+    tight = estimate(task, backbone, where, recipe, free.memory + spare - 30_000_000)
+    narrow = estimate(task, backbone, where, recipe, spare + 400_000_000)
+
+    assert (ample.examples, ample.twice, ample.memory) == (64, False, free.memory)
+    assert (tight.examples, tight.twice) == (32, False)
+    assert tight.memory < free.memory - 30_000_000
+    assert (narrow.examples, narrow.twice) == (1, True)
+    assert narrow.memory > 400_000_000  # it does not fit at all

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from autopeft.answer import Interval
 from autopeft.errors import OutputError, PlanError
 from autopeft.evaluators.finetune import FinetuneEvaluator
-from autopeft.plan import VERSION, Expected, Plan, Provenance, schema
+from autopeft.evidence import Expected, Provenance
+from autopeft.plan import VERSION, Plan, schema
 from autopeft.records import to_json
 from autopeft.study import DataFiles, Where
 from autopeft.training import checkpoint

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from autopeft.errors import BackboneError, DataError
+from autopeft.kernels.forms import using
 from autopeft.training.loop import DivergedError
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Fidelity, Measurement
@@ -101,6 +102,16 @@ def test_the_score_is_that_of_the_predictions(tiny_bench):
     truth = tiny_bench.trainer.parts["validation"].labels
     assert len(predictions) == len(truth) == tiny_bench.task.examples[1]
     assert measured.score == np.mean(predictions == truth)
+
+
+def test_the_operators_that_ran_are_recorded_with_their_forms(tiny_bench):
+    """Those that scoring an example runs."""
+    with using("naive"):
+        defined = tiny_bench.run({"lora@attention.query": 2})
+
+    assert "lora_linear (eager)" in tiny_bench.run({"lora@attention.query": 2}).operators
+    assert "lora_linear (naive)" in defined.operators
+    assert not any("lora_linear" in name for name in tiny_bench.run({}).operators)
 
 
 @pytest.mark.parametrize(("share", "steps"), [(1.0, 6), (0.5, 3), (0.34, 2), (0.001, 1)])

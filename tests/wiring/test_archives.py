@@ -137,8 +137,10 @@ def test_a_name_that_is_there_twice_is_refused(folder, kind):
             archive.filelist[0].filename = "cat/1.png"
     else:
         with tarfile.open(folder / "data.tar.gz", "w:gz") as archive:
-            archive.addfile(tarfile.TarInfo("cat/1.png"))
-            archive.addfile(tarfile.TarInfo("cat/1.png"))
+            for _ in range(2):
+                member = tarfile.TarInfo("cat/1.png")
+                member.size = 1
+                archive.addfile(member, io.BytesIO(b"a"))
     refused(folder / f"data.{kind}", "in it twice")
 
 
@@ -209,6 +211,13 @@ def test_the_total_the_single_file_and_their_number_are_bounded(folder, kind):
     refused(archive, "has more than 0 MiB; make the image smaller", single=9_999)
     refused(archive, "holds more than 4 files; split it", files=4)
     assert len(files(unpack(archive, files=5, single=10_000))) == 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_image_is_refused_before_the_others_are_unpacked(folder, kind):
+    archive = archived(folder, kind, {f"cats/{number}.png": b"" for number in range(9)})
+
+    refused(archive, r"its 0\.png is empty; repair or remove it")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -29,16 +29,9 @@ def test_an_executor_that_cannot_be_is_refused(name, workers, message):
         executor_of(name, workers)
 
 
-@pytest.mark.parametrize(
-    ("name", "pack", "message"),
-    [
-        ("inline", 0, "--pack must be at least 1, not 0"),
-        ("ray", 2, "a worker of 'ray' trains one trial at a time: leave --pack out"),
-    ],
-)
-def test_a_pack_that_cannot_be_is_refused(name, pack, message):
-    with pytest.raises(OptionError, match=message):
-        executor_of(name, 1, pack)
+def test_a_pack_that_cannot_be_is_refused():
+    with pytest.raises(OptionError, match="--pack must be at least 1, not 0"):
+        executor_of("inline", 1, 0)
 
 
 @pytest.mark.parametrize("name", ["random", "tpe", "gp", "s4"])

@@ -1,6 +1,8 @@
 """What is found out before a job runs, and what an estimate and a training come to."""
 
+import io
 import json
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from autopeft.service.dataset import DatasetState
 from autopeft.service.event import Happening
 from autopeft.service.job import MOST_FALSE_STARTS, JobState, Kind, Lane, cancelled
+from autopeft.worker import checking
 from tests.models import opinions, write_rows
 from tests.worker.premises import FINALS, TRIALS, in_thread
 
@@ -169,6 +172,41 @@ def test_what_names_a_data_set_that_another_worker_reads_waits_for_it(premises):
     waiting.join(60)
 
     assert premises.job(search).state is JobState.QUEUED
+
+
+def test_a_data_set_that_takes_too_long_to_read_is_of_no_use(premises, monkeypatch):
+    monkeypatch.setattr(checking, "MOST_SECONDS", 0.0)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number in range(2_000):
+            archive.writestr(f"cats/{number}.png", b"tiny")
+    dataset = premises.upload("pets.zip", packed.getvalue())
+    reading = check_of(premises, dataset)
+
+    premises.worker(Lane.CHECKS, main=True).run()
+
+    known = premises.service.datasets.dataset(dataset.id)
+    assert known.state is DatasetState.INVALID
+    assert "it takes more than 0 seconds to read pets.zip: upload a part of" in known.trouble.detail
+    assert premises.job(reading).state is JobState.SUCCEEDED
+    left = {file.name for file in (premises.settings.folder / "datasets" / dataset.id).iterdir()}
+    assert left == {"pets.zip"}
+
+
+def test_a_search_that_waits_for_a_data_set_gives_way_to_other_work(premises):
+    """It would hold the process that could do it."""
+    dataset = premises.upload("reviews.csv", csv_of(premises))
+    check_of(premises, dataset)
+    reading = premises.service.jobs.claim(Lane.CHECKS, "another")
+    search = premises.search(data={"dataset": dataset.id})
+    held = premises.service.jobs.claim(Lane.CHECKS, "tested")
+    other = premises.search(owner="bob")
+
+    premises.worker(Lane.CHECKS).do(held)
+
+    assert premises.job(search).state is JobState.VALIDATING
+    assert premises.service.jobs.claim(Lane.CHECKS, "tested").job.id == other.id
+    assert reading.beat().state is JobState.RUNNING
 
 
 def test_a_data_set_that_nobody_reads_is_not_waited_for(premises):

@@ -180,3 +180,15 @@ def test_every_tenth_of_a_preparation_is_told(work, claim):
 
     messages = [text for text in told(work, claim) if text.startswith("supernet")]
     assert messages == [f"supernet: {tenth}0%" for tenth in range(1, 11)]
+
+
+def test_scores_are_told_now_and_then(work, claim):
+    follower = following(work)
+    for count in range(1, 120):
+        follower.scoring("supernet", count)
+
+    messages = [text for text in told(work, claim) if text.startswith("scored")]
+    assert messages == [
+        f"scored {count} configurations with the supernet" for count in (10, 20, 50, 100)
+    ]
+    assert work.progress.phase == "scores"

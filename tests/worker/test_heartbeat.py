@@ -9,7 +9,7 @@ import pytest
 from autopeft.errors import JobError, StoreError
 from autopeft.service.job import Job, JobState, Kind
 from autopeft.worker.heartbeat import Heartbeat
-from autopeft.worker.stops import ExtendedError, LostError, ShutdownError, WishError
+from autopeft.worker.stops import ExtendedError, LostError, ShutdownError, SlowError, WishError
 
 JOB = Job(
     id="search_1", kind=Kind.SEARCH, owner="local", request={"limits": {"trials": 3}},
@@ -99,3 +99,32 @@ def test_work_that_does_not_look_is_interrupted():
         threading.Event().wait(10)
 
     assert isinstance(beating.reason(), WishError)
+
+
+def test_work_that_takes_longer_than_it_may_is_interrupted():
+    with (
+        Heartbeat(Claimed(), lambda: False, every=0.001, main=True) as beating,
+        pytest.raises(SlowError, match=r"this takes longer than 0.01 seconds"),
+        beating.interruptible(0.01),
+    ):
+        threading.Event().wait(10)
+
+    assert beating.reason() is None
+
+
+def test_work_within_its_time_is_not_interrupted():
+    with Heartbeat(Claimed(), lambda: False, every=0.001, main=True) as beating:
+        with beating.interruptible(10):
+            pass
+        with beating.interruptible():
+            threading.Event().wait(0.02)
+
+
+def test_a_wish_is_no_lack_of_time():
+    claim = Claimed(replace(JOB, state=JobState.PAUSING))
+    with (
+        Heartbeat(claim, lambda: False, every=0.001, patience=0.01, main=True) as beating,
+        pytest.raises(KeyboardInterrupt),
+        beating.interruptible(100),
+    ):
+        threading.Event().wait(10)

@@ -28,6 +28,8 @@ class Gone:
         if self._left >= 0:
             raise StoreError("the store cannot be used")
 
+    sign_off = sign
+
     def waiting(self, lane):
         return self._inner.jobs.waiting(lane)
 
@@ -52,6 +54,21 @@ def test_a_worker_that_is_told_to_stop_takes_no_more_work(premises):
 
     assert premises.worker(Lane.CHECKS, stopping=lambda: True).run() == IDLE
     assert premises.job(job).study == ""
+
+
+def test_a_worker_that_is_told_to_stop_signs_off_at_once(premises):
+    for name in ("tested", "another"):
+        premises.service.jobs.sign(Lane.CHECKS, name)
+
+    premises.worker(Lane.CHECKS, stopping=lambda: True).run()
+
+    assert premises.service.jobs.counts().workers == {Lane.CHECKS: 1, Lane.RUNS: 0}
+
+
+def test_a_worker_ends_in_an_orderly_way_though_it_cannot_sign_off(premises):
+    premises.service = Gone(premises.service)
+
+    assert premises.worker(stopping=lambda: True).run() == IDLE
 
 
 def test_a_worker_gives_up_a_store_that_does_not_come_back(premises):

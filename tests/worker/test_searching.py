@@ -324,7 +324,7 @@ def test_a_stop_while_the_supernet_is_trained_is_orderly(premises):
     assert left.state is JobState.QUEUED
     assert premises.job(job).state is JobState.SUCCEEDED
     phases = [h.data["phase"] for h in premises.events(job, "progress")]
-    assert {"reading", "trials", "supernet", "finals", "concluding"} == set(phases)
+    assert {"reading", "trials", "supernet", "scores", "finals", "concluding"} == set(phases)
 
 
 @pytest.mark.slow

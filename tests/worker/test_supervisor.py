@@ -171,3 +171,4 @@ def test_a_lane_is_started_only_where_there_is_work(premises):
 
     assert (idle, code) == ({}, [0])
     assert premises.job(job).state is JobState.SUCCEEDED
+    assert not any(premises.service.jobs.counts().workers.values()), "it has not signed off"

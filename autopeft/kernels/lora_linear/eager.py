@@ -1,8 +1,8 @@
 """LoRA's linear map on a CPU: torch's products, and no more kept or computed than is needed.
 
 The second product is added to the first in place. For the backward x is kept only where ``down`` or
-the weight is trained, and beside it the rank-r activation; dropout keeps its seed. No gradient is
-computed that nobody asked for.
+the weight is trained, or what x is made from again (``kernels/remade.py``), and beside it the
+rank-r activation; dropout keeps its seed. No gradient is computed that nobody asked for.
 
 Axes: ... any leading axes, N rows (all leading axes as one), I inputs, O outputs, R rank.
 """
@@ -17,6 +17,7 @@ from torch.nn.functional import linear
 
 from autopeft.kernels.lora_linear.naive import kept
 from autopeft.kernels.product import product
+from autopeft.kernels.remade import remade
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -87,10 +88,10 @@ class _LoraLinear(torch.autograd.Function):
         if residual_O is not None:
             y_NO += residual_O.reshape(y_NO.shape)
         _, of_weight, _, of_down, of_up, *_ = ctx.needs_input_grad
-        ctx.save_for_backward(
-            x_NI if of_weight or of_down else None, weight_OI, down_RI, up_RO,
-            hidden_NR if of_up else None,
-        )  # fmt: skip
+        keeps_x = of_weight or of_down
+        made = remade(x_I) if keeps_x else None
+        kept_x, ctx.remade = made or (x_NI if keeps_x else None, None)
+        ctx.save_for_backward(kept_x, weight_OI, down_RI, up_RO, hidden_NR if of_up else None)
         ctx.scale, ctx.dropout, ctx.seed = scale, dropout, seed
         return y_NO.view(shape)
 
@@ -98,7 +99,8 @@ class _LoraLinear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient_O: Tensor) -> Gradients:
         of_x, of_weight, of_bias, of_down, of_up, of_residual, *_ = ctx.needs_input_grad
-        x_NI, weight_OI, down_RI, up_RO, hidden_NR = ctx.saved_tensors
+        kept_x, weight_OI, down_RI, up_RO, hidden_NR = ctx.saved_tensors
+        x_NI = rows_of(ctx.remade.again(kept_x)) if ctx.remade else kept_x
         g_NO = rows_of(gradient_O)
         g_x = g_weight = g_down = g_up = None
         if of_up:

@@ -21,16 +21,12 @@ from autopeft.report.content import (
 from autopeft.report.html.element import Markup, element, joined, plain, prose
 from autopeft.report.html.picture import classes, shape, svg
 from autopeft.report.html.style import page_style
+from autopeft.report.writing import PURPOSES
 from autopeft.trial import Purpose
 
 # Should an escape ever fail, the browser still runs nothing and asks nobody.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( MiB| ms)?|")
-_FORMS = {
-    Purpose.BASELINE: "baseline",
-    Purpose.SEARCH: "searched",
-    Purpose.FINAL: "final, a fresh seed",
-}
 
 
 def html_page(content: Content) -> str:
@@ -169,7 +165,7 @@ def _legend(picture: Scatter) -> Iterator[Markup]:
     kinds = {point.kind for point in picture.points}
     items = [
         element("li", _sample(classes(kind), shape(kind, 8, 8)), word)
-        for kind, word in _FORMS.items()
+        for kind, word in PURPOSES.items()
         if kind in kinds
     ]
     if any(not point.whole for point in picture.points):

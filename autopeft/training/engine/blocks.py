@@ -8,25 +8,33 @@ are left to autocast, as is what methods add around the frozen layers.
 The stream of vectors becomes bf16 where it enters a block, and single precision again where it
 leaves the last one: heads and what comes between are computed as before.
 
+What activations and normalisations return is made again in the backward for LoRA's products, and
+not kept (``kernels/remade.py``).
+
 Hooks do this. They stay on the model and copy with it, hold nothing, and act on a CPU under
 autocast to bf16 alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import GELUActivation, GELUTanh, SiLUActivation
 from transformers.pytorch_utils import Conv1D
 
 from autopeft.backbone import Backbone
 from autopeft.kernels.product import frozen_linear
+from autopeft.kernels.remade import forget, note
 from autopeft.training.engine.halves import half_of
+from autopeft.training.recomputing import is_recomputed
 
 _FROZEN = "autopeft_frozen"
 _SHADOWED = ("weight", "bias", "forward")
 _STREAM = "hidden_states"
+# These keep what they get for their own backward, whatever is kept of what they return.
+_REMADE = (nn.GELU, GELUActivation, GELUTanh, nn.SiLU, SiLUActivation, nn.LayerNorm)
 
 
 def blocks_of(model: nn.Module, backbone: Backbone) -> tuple[nn.Module, ...]:
@@ -55,11 +63,20 @@ def run_on_halves(model: nn.Module, backbone: Backbone, head: nn.Module | None =
         _prepare(head, _leave)
 
 
+def run_on_own_weights(blocks: Iterable[nn.Module]) -> None:
+    """Let blocks keep no copies of their weights: autocast makes them anew in every step."""
+    for block in blocks:
+        vars(block)[_FROZEN] = []
+
+
 def _prepare(block: nn.Module, leave: Callable[[nn.Module, Any, Any], Any]) -> None:
     if _FROZEN in vars(block):
         return
     # a plain list of modules in here is copied with the block, and then holds the copy's own
     vars(block)[_FROZEN] = [m for m in block.modules() if type(m) in {nn.Linear, Conv1D}]
+    for module in block.modules():
+        if type(module) in _REMADE:
+            module.register_forward_hook(_note)
     block.register_forward_pre_hook(_enter, with_kwargs=True)
     block.register_forward_hook(leave, always_call=True)
 
@@ -70,9 +87,20 @@ def _enter(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
         return None
     for layer in vars(block)[_FROZEN]:
         vars(layer).update(_shadows(layer))
+    if is_recomputed(block):  # all that comes in is kept, and is another tensor the second time
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor):
+                forget(value)
     if args:
         return (_half(args[0]), *args[1:]), kwargs
     return args, {name: _half(v) if name == _STREAM else v for name, v in kwargs.items()}
+
+
+def _note(module: nn.Module, args: Any, output: Any) -> None:
+    """Note how an output can be made again, where something will be learned by it."""
+    learns = isinstance(output, Tensor) and output.grad_fn is not None
+    if _wanted() and learns and len(args) == 1:
+        note(output, args[0], module.forward)
 
 
 def _leave(block: nn.Module, _args: Any, _output: Any) -> None:

@@ -12,12 +12,15 @@ from autopeft.trial import Proposal
 MOST_ABREAST = 2**20
 """Tokens times width that go through the backbone at once."""
 
-SMALL = 2**17
+SMALL = 2**18
 """Tokens times width of a batch up to which it gains something to go through with others.
 
-A pass of several lanes saves what operators cost beside their arithmetic: a sixth of the time at
-this size on MiniLM in bf16. Above it arithmetic is nearly all there is (benchmarks/packing.py).
+A pass of several lanes saves what operators cost beside their arithmetic, and where LoRA is all
+that they have, its products are larger. Above this size arithmetic is nearly all there is, and
+memory grows; with other methods that is so above half of it (benchmarks/packing.py).
 """
+
+_GROUPED = frozenset({"lora"})
 
 _COPIES = 4  # of what is trained: itself, its gradient, and AdamW's two moments
 _BYTES = 4
@@ -68,8 +71,10 @@ def gains(trainer: Trainer, slots: Sequence[Slot], proposal: Proposal) -> bool:
         return True
     lengths = trainer.parts["train"].lengths
     tokens = recipe.batch_size * float(lengths.mean())
-    small = tokens * trainer.backbone.width <= SMALL
-    return small and all(METHODS[method].packs for method in configuration.methods(slots))
+    methods = configuration.methods(slots)
+    most = SMALL if _GROUPED.issuperset(methods) else SMALL / 2
+    small = tokens * trainer.backbone.width <= most
+    return small and all(METHODS[method].packs for method in methods)
 
 
 def _available() -> float:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autopeft.training.packing.grouped import grouped
+
 
 class Division:
     """Whose the rows of the batch are that is passing through."""
@@ -30,6 +32,8 @@ class Division:
 class Packed(nn.Module):
     """The modules that lanes have at one place, each called with its own rows.
 
+    LoRA beside one frozen layer is computed for all in one call.
+
     ``given`` and ``returned`` say of what the module takes and returns whether it has a row for
     each example: a nest of truths like the nest of values; see `carrying`.
     """
@@ -41,6 +45,7 @@ class Packed(nn.Module):
         self.lanes = nn.ModuleList(lanes)
         self._division = division
         self._given, self._returned = given, returned
+        self._grouped = grouped(lanes)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -52,6 +57,8 @@ class Packed(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the lanes return, one after another."""
         rows = self._division.rows
+        if self._grouped and not kwargs and len(args) == 1 and isinstance(args[0], Tensor):
+            return self._grouped(args[0], rows)
         divided = _divided((args, kwargs), self._given, rows)
         found = [
             lane(*own_args, **own_kwargs)

@@ -9,7 +9,7 @@ from autopeft.service.dataset import Dataset, DatasetState
 from autopeft.service.job import JobState, Lane, Progress, Trouble, cancelled
 from autopeft.service.key import Quota, Scope
 from tests.api.serving import SEARCH
-from tests.api.studies import a_job
+from tests.api.studies import a_job, an_ended_search
 from tests.api.test_problems import problem
 
 NOW = datetime.now(UTC)
@@ -89,8 +89,60 @@ def test_a_data_set_that_is_not_there_is_found_out_at_once(ada, part):
         422, "invalid_request", "data.dataset",
     )  # fmt: skip
 
-    assert found["detail"] == "there is no data set 'dataset_ffffffffffff'"
+    assert found["detail"].startswith("there is no data set 'dataset_ffffffffffff'")
+    assert [each["param"] for each in found["errors"]] == [
+        *dict.fromkeys(f"data.{p}" for p in data)
+    ]
     assert "POST /v1/datasets" in found["remedy"]
+
+
+@pytest.mark.parametrize("place", ["searches", "estimates"])
+@pytest.mark.parametrize(
+    ("changes", "param", "said", "remedy"),
+    [
+        ({"model": "package:numpy"}, "model", "is not one that this service offers", "/v1/models"),
+        ({"model": "bert-base-uncased"}, "model", "is not one that this service", "/v1/models"),
+        ({"model": "/etc"}, "model", "is not one that this service offers", "/v1/models"),
+        ({"data": {"path": "/etc/passwd"}}, "data.path", "cannot read the data", "upload it"),
+        ({"data": {"path": "../x.csv"}}, "data.path", "cannot read the data", "upload it"),
+        (
+            *({"data": {"path": "reviews.csv", "test_path": "nowhere.csv"}}, "data.test_path"),
+            *("cannot read the data 'nowhere.csv'", "upload it"),
+        ),
+    ],
+)
+def test_a_model_or_path_that_may_not_be_named_is_refused_at_once(
+    ada, place, changes, param, said, remedy
+):
+    answer = ada.post(f"/v1/{place}", json=SEARCH | changes)
+
+    found = problem(answer, 422, "invalid_request", param)
+    assert said in found["detail"]
+    assert remedy in found["remedy"]
+    assert ada.get(f"/v1/{place}").json()["data"] == []
+
+
+def test_data_that_a_training_may_not_name_is_refused_at_once(server, ada):
+    job = an_ended_search(server, "00000000f204", ada.owner, seed=204)
+    wrong = {"data": {"path": "/etc/passwd", "test_dataset": "dataset_ffffffffffff"}}
+    answer = ada.post(f"/v1/plans/{job.id}/train", json=wrong)
+
+    found = problem(answer, 422, "invalid_request", "data.path")
+    assert [each["param"] for each in found["errors"]] == ["data.path", "data.test_dataset"]
+
+
+def test_all_fields_that_are_wrong_are_named_at_once(ada):
+    wrong = {
+        "model": "package:none", "data": {"dataset": "dataset_ffffffffffff"}, "budget": "much",
+        "strategy": "randm", "rungs": [0.5, 0.2], "run": {"workers": 7},
+    }  # fmt: skip
+    found = problem(ada.post("/v1/searches", json=wrong), 422, "invalid_request", "model")
+
+    assert "(and 5 more)" in found["detail"]
+    assert [each["param"] for each in found["errors"]] == [
+        *("model", "budget", "strategy", "rungs", "run.workers", "data.dataset"),
+    ]
+    assert "cannot read budget 'much'" in found["errors"][1]["detail"]
 
 
 def test_a_data_set_of_another_owner_is_not_there(server, ada):
@@ -206,13 +258,70 @@ def test_what_a_state_does_not_allow_is_a_conflict(server, ada):
 
 
 def test_a_search_is_extended_by_other_limits(server, ada):
-    job = server.add(a_job("00000000f201", ada.owner))
-    server.set(job.id, state=JobState.SUCCEEDED, ended=NOW, study="0" * 12)
+    job = an_ended_search(server, "00000000f201", ada.owner, seed=201)
 
     answer = ada.post(f"/v1/searches/{job.id}/extend", json={"trials": 50})
 
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
     assert answer.json()["request"]["limits"] == {"trials": 50, "seconds": None, "finals": 3}
+
+
+def test_an_extension_to_the_same_limits_leaves_a_search_as_it_is(server, ada):
+    job = an_ended_search(server, "00000000f202", ada.owner, seed=202)
+    place = f"/v1/searches/{job.id}"
+    before = ada.get(place).json()
+
+    answer = ada.post(f"{place}/extend", json={"trials": 30, "finals": 3})
+
+    assert (answer.status_code, answer.json()) == (200, before)
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "param", "said"),
+    [
+        ({}, {"trials": 3}, "trials", "has 3 trials already: a limit of 3 leaves nothing to do"),
+        ({}, {"trials": 2}, "trials", "has 3 trials already"),
+        ({"trials": 3}, {"finals": 1}, "trials", "has 3 trials already"),
+        ({}, {"trials": 50, "seconds": 5}, "seconds", "has taken 6 seconds already"),
+        ({"seconds": 5.5}, {"trials": 50}, "seconds", "a limit of 5.5 leaves nothing to do"),
+    ],
+)
+def test_an_extension_that_leaves_nothing_to_do_is_refused(server, ada, known, asked, param, said):
+    name = f"{abs(hash(repr((known, asked)))):012x}"[:12]
+    job = an_ended_search(server, name, ada.owner, seed=int(name, 16) % 2**31)
+    server.set(job.id, request={**job.request, "limits": known})
+
+    answer = ada.post(f"/v1/searches/{job.id}/extend", json=asked)
+
+    found = problem(answer, 409, "conflict", param)
+    assert said in found["detail"]
+    assert "Limits are totals" in found["remedy"]
+    assert ada.get(f"/v1/searches/{job.id}").json()["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        ({"trials": 3}, {"finals": 5}),
+        ({"trials": 3, "seconds": 5.5}, {"seconds": 60}),
+        ({"trials": 3}, {"trials": 4}),
+    ],
+)
+def test_an_extension_that_leaves_something_to_do_goes_on(server, ada, known, asked):
+    name = f"{abs(hash(repr((known, asked)))):012x}"[:12]
+    job = an_ended_search(server, name, ada.owner, seed=int(name, 16) % 2**31)
+    server.set(job.id, request={**job.request, "limits": known})
+
+    assert ada.post(f"/v1/searches/{job.id}/extend", json=asked).json()["state"] == "queued"
+
+
+def test_a_search_that_was_cancelled_concludes_with_the_trials_that_it_has(server, ada):
+    job = an_ended_search(server, "00000000f203", ada.owner, seed=203)
+    server.set(job.id, state=JobState.CANCELLED)
+
+    answer = ada.post(f"/v1/searches/{job.id}/extend", json={"trials": 2})
+
+    assert answer.json()["state"] == "queued"
 
 
 @pytest.mark.parametrize(
@@ -262,6 +371,39 @@ def test_what_means_nothing_is_refused_before_it_is_a_job(ada, server, place, fi
 
     assert said in found["detail"]
     assert len(server.service.jobs.page(owner=ada.owner, limit=100).jobs) == before
+
+
+@pytest.mark.parametrize(
+    ("address", "param", "said"),
+    [
+        ("/v1/searches?limt=3", "limt", "limit, after, state, metadata"),
+        ("/v1/searches?metadata=x", "metadata", "there is no parameter 'metadata'"),
+        ("/v1/searches?metadata[]=x", "metadata[]", "there is no parameter 'metadata[]'"),
+        ("/v1/searches/search_1?verbose=1", "verbose", "it takes none"),
+        ("/v1/datasets?state=ready", "state", "limit, after"),
+        ("/v1/spaces?name=lora", "name", "it takes none"),
+    ],
+)
+def test_a_parameter_that_a_route_does_not_know_is_refused(ada, address, param, said):
+    found = problem(ada.get(address), 422, "invalid_request", param)
+
+    assert said in found["detail"]
+
+
+def test_all_parameters_that_are_unknown_are_named(ada):
+    found = problem(ada.get("/v1/searches?a=1&limit=2&b=2"), 422, "invalid_request", "a")
+
+    assert [each["param"] for each in found["errors"]] == ["a", "b"]
+    assert "there is no parameter 'a', 'b' in this address" in found["detail"]
+
+
+def test_a_parameter_of_a_post_is_looked_at_too(ada):
+    problem(ada.post("/v1/searches?dry=1", json=SEARCH), 422, "invalid_request", "dry")
+    problem(ada.post("/v1/datasets?nme=a.csv", content=b"a"), 422, "invalid_request", "nme")
+
+
+def test_probes_may_add_what_they_like(ada):
+    assert ada.get("/healthz?from=balancer").status_code == 200
 
 
 def test_only_an_administrator_may_go_before_everybody_else(server, ada):

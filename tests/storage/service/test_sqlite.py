@@ -28,6 +28,7 @@ WRITES: dict[str, Callable[[Service], object]] = {
     "change": lambda service: service.jobs.change(a_job(1).id, cancelled),
     "claim": lambda service: service.jobs.claim(Lane.RUNS, "w"),
     "sign": lambda service: service.jobs.sign(Lane.RUNS, "w"),
+    "sign_off": lambda service: service.jobs.sign_off("w"),
     "add_artifact": lambda service: service.jobs.add_artifact(an_artifact()),
     "add a data set": lambda service: service.datasets.add(a_dataset(1)),
     "change a data set": lambda service: service.datasets.change(

@@ -14,6 +14,7 @@ from autopeft.supernet.gating.options import S3petOptions
 from autopeft.supernet.gating.shifted import concrete
 from autopeft.supernet.gating.structures import gates_of
 from autopeft.training.loop import DivergedError
+from autopeft.training.room import Room
 from tests.models import Bench, opinions, recipe_of, save_tiny, write_rows
 
 BUDGET = 300
@@ -50,6 +51,24 @@ def test_the_expected_size_is_the_budget_after_every_step_and_the_logits_move(be
     assert progress == pytest.approx([i / 3 for i in range(1, 4)])
     assert outcome.expected == pytest.approx([BUDGET] * 3, rel=1e-6)
     assert outcome.moved > 0.05
+
+
+@pytest.mark.parametrize("free", [400_000, 57_000])
+def test_a_search_keeps_a_limit_and_finds_the_same(bench, free):
+    """In pieces, and with blocks that run twice besides; to the rounding of other sums."""
+    _, whole = outcome_of(ground_on(bench), order=1)
+    room, usual = Room(300 * 2**20 + free, resident=lambda: 0), bench.trainer.room
+    bench.trainer.room = room
+    try:
+        _, narrow = outcome_of(ground_on(bench), order=1)
+    finally:
+        bench.trainer.room = usual
+
+    assert "1 training took batches in pieces" in room.told[0]
+    assert ("computed activations twice" in room.told[0]) == (free < 100_000)
+    assert narrow.found == whole.found
+    for found, expected in zip(narrow.chances, whole.chances, strict=True):
+        assert found == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_structure_fills_the_budget_with_the_likeliest_cells(bench):
@@ -189,6 +208,20 @@ def test_a_search_that_diverges_says_so(bench):
 
     with pytest.raises(DivergedError, match="the loss of the gated network became"):
         list(search_gates(ground, S3petOptions()))
+
+
+def test_a_space_of_switches_is_searched_and_its_structure_is_one_of_the_space(bench):
+    space = read_space("autopeft").on(bench.backbone)
+    gates = gates_of(space, "s3pet", sized=False)
+    ceiling = sum(gate.costs[0] for gate in gates) // 2
+
+    _, outcome = outcome_of(ground_on(bench, space=space, ceiling=ceiling))
+
+    [found] = outcome.found
+    assert space.encode(found) is not None
+    assert 0 < found.parameters(space.slots) <= ceiling
+    assert outcome.moved > 0
+    assert [len(row) for row in outcome.chances] == [len(gene.choices) for gene in space.genes]
 
 
 def test_a_space_that_cannot_be_gated_is_refused_before_anything_is_trained(bench):

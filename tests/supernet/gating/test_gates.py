@@ -45,7 +45,7 @@ def gated(small, space, *, sized=False, spread=0.3):
     gates = gates_of(space, "bipeft", sized=sized)
     trainer = trainer_on(small)
     with trainer.tuned(space.slots, everything(space, gates), recipe_of(), 0) as tuned:
-        net = Gated(tuned, space.slots, gates)
+        net = Gated(tuned, space.slots, gates, trainer.parts["train"])
         generator = torch.Generator().manual_seed(1)
         for parameter in net.weights:
             parameter.data.add_(spread * torch.randn(parameter.shape, generator=generator))

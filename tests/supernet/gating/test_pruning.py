@@ -1,5 +1,7 @@
 """BIPEFT's search: what is tossed and drawn, what is pruned, and the whole on a tiny model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -135,6 +137,28 @@ def test_where_nothing_fits_nothing_is_found(bench):
 def test_a_search_that_diverges_says_so(bench):
     with pytest.raises(DivergedError, match="the loss of the gated network became"):
         outcome_of(ground_on(bench, head_learning_rate=3e37))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "autopeft",
+        """
+name: deep
+groups: [{slots: [lora@attention.query, lora@ffn.output], sizes: [1, 2, 4], depth: [0, 1/2, 1]}]
+""",
+    ],
+)
+def test_structures_of_spaces_with_switches_and_depths_are_of_the_space(bench, text):
+    ground = ground_on(bench, text)
+    ceiling = ground.space.largest().parameters(ground.space.slots) // 2
+
+    _, outcome = outcome_of(replace(ground, ceiling=ceiling))
+
+    [found] = outcome.found
+    assert ground.space.encode(found) is not None
+    assert 0 < found.parameters(ground.space.slots) <= ceiling
+    assert all(sum(row) == pytest.approx(1) for row in outcome.chances)
 
 
 def test_a_space_that_cannot_be_gated_is_refused(bench):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autopeft.training.packing.cost import packs
+from autopeft.training.packing.cost import SMALL, packs
 from tests.models import FEW, MANY, Bench, opinions, save_tiny, write_rows
 from tests.training.packing.packs import in_rows, wanted
 
@@ -21,6 +21,17 @@ def divided(bench, trainings, **given):
 
 def test_small_batches_go_together(bench):
     assert divided(bench, [wanted(bench, FEW), wanted(bench, MANY, seed=1)]) == [[0, 1]]
+
+
+def test_larger_ones_go_together_where_lora_is_all_that_they_have(bench):
+    """Of 1.5 halves of the bound, above that of other methods."""
+    example = bench.trainer.parts["train"].lengths.mean() * bench.backbone.width
+    large = {"batch_size": int(0.75 * SMALL / example)}
+    lora, adapter = {"lora@attention.query": 2}, {"serial_adapter@ffn.output": 2}
+
+    trainings = [wanted(bench, sizes, **large) for sizes in (lora, adapter, lora | adapter, lora)]
+
+    assert divided(bench, trainings) == [[0, 3], [1], [2]]
 
 
 def test_with_dropout_a_trial_shares_nothing_and_is_alone(bench):
