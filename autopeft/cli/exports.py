@@ -82,6 +82,11 @@ def export(
     folder = Path(out) if out else beside / form
     with results_folder(folder):
         if form in {"peft", "merged"}:
+            if known and weights is None:
+                raise OptionError(
+                    f"a study keeps no weights: write its plan (autopeft export {what}), train it "
+                    f"(autopeft train plan.json), and export that with --format {form}"
+                )
             opened = _opened(plan, weights, beside, model)
             written = _weights_in(form, opened, folder, convert, rank)
         elif form == "card":

@@ -84,6 +84,9 @@ def _figures(plan: Plan) -> dict[str, Any]:
     }
 
 
+_EVIDENCE = "evidence"
+
+
 @app.command("diff")
 def diff(one: PlanArgument, other: PlanArgument, as_json: opt.JsonOption = False) -> None:
     """List in what two plans differ."""
@@ -92,7 +95,10 @@ def diff(one: PlanArgument, other: PlanArgument, as_json: opt.JsonOption = False
     if as_json:
         show_json([{"where": w, "one": a, "other": b} for w, a, b in rows])
     elif rows:
-        show_table("", ("where", "one", "other"), [(w, str(a), str(b)) for w, a, b in rows])
+        told = [(w, str(a), str(b)) for w, a, b in rows if not w.startswith(_EVIDENCE)]
+        if len(told) < len(rows):
+            told.append(("evidence", "differs", "see autopeft plan show, or --json"))
+        show_table("", ("where", "one", "other"), told)
     else:
         say("the plans say the same")
 

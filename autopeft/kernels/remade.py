@@ -3,10 +3,13 @@
 A GELU keeps its input, and a normalisation too: what they return need not be kept as well for the
 products that take it. Whoever runs such a function may `note` it; an operator that would keep the
 result asks for it (`remade`) and keeps the source. The function runs again as it did, so that the
-gradients are equal bit for bit.
+gradients are equal bit for bit. It takes some per cent of a step's time, so it is done where memory
+is short (`sparing`).
 """
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -43,6 +46,24 @@ class _Note:
     source: Tensor
     version: int
     remade: Remade
+
+
+_spares: ContextVar[bool] = ContextVar("_spares", default=False)
+
+
+@contextmanager
+def sparing() -> Iterator[None]:
+    """Let what can be made again not be kept, for the time of a ``with`` block."""
+    before = _spares.set(True)
+    try:
+        yield
+    finally:
+        _spares.reset(before)
+
+
+def is_sparing() -> bool:
+    """Tell whether what can be made again is not kept now."""
+    return _spares.get()
 
 
 _noted: MutableMapping[Tensor, _Note] = WeakIdKeyDictionary()

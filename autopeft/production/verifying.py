@@ -58,6 +58,8 @@ def verify(plan: Plan, folder: Path, model: str | None = None) -> Iterator[Findi
 
 def _copy(plan: Plan, folder: Path) -> Finding:
     def look() -> str:
+        if not (folder / FILE).is_file():
+            return "no plan lies beside it; autopeft export and autopeft train put one there"
         copy = read_plan(folder / FILE)
         named = copy.exported.plan if copy.exported else copy.digest
         if named != plan.digest:
@@ -190,6 +192,8 @@ def _merged(plan: Plan, folder: Path, model: str | None) -> Iterator[Finding]:  
 
 
 def _probe_of_copy(folder: Path, base: Any) -> str:
+    if not (folder / FILE).is_file():
+        return "nothing recorded to compare with: no plan lies beside it"
     exported = read_plan(folder / FILE).exported
     if exported is None:
         raise PlanError("the plan beside it does not say what the model gave when it was exported")

@@ -1,9 +1,10 @@
 """How a training keeps to the memory that it may use.
 
-A step on the longest examples is measured before a training begins. Where it takes more than there
-is, batches are taken in pieces, as few as fit; where one example alone takes more, the blocks keep
-only their inputs and run twice. Both give the same to rounding. Memory that runs out all the same
-is learned from: the step is taken again in smaller pieces, and so are those of later trainings.
+Where memory is short, the engine makes activations again instead of keeping them, and a step on the
+longest examples is measured before a training begins. Where it takes more than there is, batches
+are taken in pieces, as few as fit; where one example alone takes more, the blocks keep only their
+inputs and run twice. All give the same to rounding. Memory that runs out all the same is learned
+from: the step is taken again in smaller pieces, and so are those of later trainings.
 """
 
 import logging
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autopeft.answer import counted
+from autopeft.kernels.remade import sparing
 from autopeft.process import frugal, give_memory_back
 from autopeft.training.batches import PREDICTED_TOKENS
 from autopeft.training.fitting import Fitting, Work, forget
@@ -158,7 +160,7 @@ class Room:
         return NoRoomError(
             f"a step on the longest example needs more than {sized(needed)}, also with its "
             f"activations computed twice; {what} {sized(allowed)}, of which {sized(before)} are "
-            "taken: allow more, cut texts with --max-length, or take a smaller model"
+            "taken: allow more, cut texts (--max-length of a search), or take a smaller model"
         )
 
 
@@ -181,6 +183,7 @@ class Pace:
             self._recompute()
         if not self._room.ample(self._work.most):
             self._undo.enter_context(frugal())
+            self._undo.enter_context(sparing())
             self._watched = True
             self._measure()
         divided = self.most < self._work.recipe.batch_size

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import autopeft
 from autopeft.cli.app import app
 from autopeft.errors import PlanError
+from autopeft.evidence import Evidence, Hardware
 from autopeft.files import write_json
 from tests.contracts.store import a_plan
 from tests.models import save_tiny
@@ -67,6 +68,22 @@ def test_two_plans_are_compared_cell_by_cell_and_field_by_field(folder, tmp_path
     assert apart["recipe/epochs"] == (1, 7)
     assert apart["seed"] == (3, 9)
     assert "recipe/epochs" in run("plan", "diff", folder, file)
+
+
+def test_evidence_that_differs_takes_one_row(tmp_path):
+    machine = Hardware(system="Linux", processor="A", cores=2, accelerator=None)
+    rests = Evidence(
+        code="git 57aafdd", backbone_revision=None, study_seed=0, hardware=machine, scores=(),
+        baselines=(), ranking=None,
+    )  # fmt: skip
+    files = [
+        write_json(tmp_path / f"{name}.json", replace(a_plan(), evidence=evidence).to_json())
+        for name, evidence in (("one", rests), ("other", None))
+    ]
+
+    rows = json.loads(run("plan", "diff", *files, "--json"))
+    assert sum(row["where"].startswith("evidence/") for row in rows) > 3
+    assert run("plan", "diff", *files).count("evidence") == 1
 
 
 def test_equal_plans_say_the_same(folder):

@@ -93,6 +93,19 @@ def test_export_writes_the_plan_again(journey):
     assert (folder / "again/report.md").read_text() == (folder / "out/report.md").read_text()
 
 
+def test_weights_of_a_study_are_not_there_to_export(journey):
+    """What to do instead is said."""
+    folder, *_ = journey
+    done = autopeft(
+        "export", "latest", "--store", "sqlite:///store.db", "--format", "merged", "--out", "none",
+        cwd=folder,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert "a study keeps no weights: write its plan (autopeft export latest)" in done.stderr
+    assert not (folder / "none").exists()
+
+
 def test_more_trials_extend_the_study(journey):
     """A larger number goes on where the smaller one ended, in the same study."""
     folder, data, *_ = journey

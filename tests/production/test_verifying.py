@@ -68,6 +68,20 @@ def test_an_adapter_of_peft_passes(plan, weights, tmp_path):
     assert {"modules", "ranks", "scales", "probe"} <= {finding.what for finding in findings}
 
 
+def test_an_adapter_that_another_program_wrote_is_compared_as_far_as_it_goes(
+    plan, weights, tmp_path
+):
+    """A script with peft alone writes no plan beside its adapter."""
+    export_peft(open_trained(plan, weights), tmp_path)
+    (tmp_path / "plan.json").unlink()
+
+    findings = {finding.what: finding for finding in verify(plan, tmp_path)}
+
+    assert all(finding.right for finding in findings.values()), findings
+    assert findings["probe"].found == "nothing recorded to compare with: no plan lies beside it"
+    assert findings["plan digest"].found.startswith("no plan lies beside it; autopeft export")
+
+
 def test_a_merged_directory_passes(plan, weights, tmp_path):
     export_merged(open_trained(plan, weights), tmp_path)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from autopeft.kernels.remade import is_sparing
 from autopeft.training.fitting import Work
 from autopeft.training.loop import fit
 from autopeft.training.memory import NoRoomError
@@ -46,20 +47,23 @@ def bert(tmp_path_factory):
     return bench(tmp_path_factory.mktemp("bert"), "bert")
 
 
+def work_of(trainer, tuned, recipe, most):
+    return Work(
+        model=tuned.model, train=trainer.parts["train"], judged=tuned.model,
+        validation=trainer.parts["validation"], blocks=trainer.blocks, injection=tuned.injection,
+        recipe=recipe, most=most,
+    )  # fmt: skip
+
+
 def first_step(ground, room, *, most=0.0, **recipe):
     """Return the gradients that the first step leaves, and the number of examples at once."""
     found = {}
     trainer, chosen = ground.trainer, recipe_of(**({"dropout": 0.0} | recipe))
     with trainer.tuned(ground.slots, above(ground, 0), chosen, 0) as tuned:
         injection, named = tuned.injection, tuned.injection.named()
-        work = Work(
-            model=tuned.model, train=trainer.parts["train"], judged=tuned.model,
-            validation=trainer.parts["validation"], blocks=trainer.blocks, injection=injection,
-            recipe=chosen, most=most,
-        )  # fmt: skip
-        with room.training(work) as pace:
+        with room.training(work_of(trainer, tuned, chosen, most)) as pace:
             for _ in fit(
-                tuned.model, work.train, chosen, injection.by_method(), steps=1,
+                tuned.model, trainer.parts["train"], chosen, injection.by_method(), steps=1,
                 rng=np.random.default_rng(0), penalty=injection.penalty, pace=pace,
                 stepped=lambda *_: found.update({n: p.grad.clone() for n, p in named.items()}),
             ):  # fmt: skip
@@ -106,12 +110,22 @@ def test_what_has_room_is_measured_at_most_and_not_divided(bert):
     assert roomy.told == ()
 
 
+@pytest.mark.parametrize(("most", "short"), [(0.0, False), (MUCH, True)])
+def test_activations_are_made_again_where_it_is_not_sure_that_there_is_room(bert, most, short):
+    room = room_of(2**30)
+    with bert.trainer.tuned(bert.slots, above(bert, 0), recipe_of(), 0) as tuned:
+        work = work_of(bert.trainer, tuned, recipe_of(), most)
+        with room.training(work):
+            assert is_sparing() == short
+    assert not is_sparing()
+
+
 def test_one_example_too_many_is_out_of_memory(bert):
     with pytest.raises(
         NoRoomError,
         match=r"a step on the longest example needs more than 300\.\d MiB, also with its "
         r"activations computed twice; --memory allows 300\.0 MiB, of which 0\.0 MiB are taken: "
-        "allow more, cut texts",
+        r"allow more, cut texts \(--max-length of a search\), or take a smaller model",
     ):
         first_step(bert, room_of(NOTHING), most=MUCH)
 

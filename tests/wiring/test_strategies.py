@@ -67,8 +67,8 @@ def test_an_option_that_cannot_be_is_refused(strategy, option, message):
     ("strategy", "options", "space", "error", "message"),
     [
         ("evolution", {"mutation": "noah"}, SMALL_SPACE, OptionError, "'small' has none: take"),
-        ("s3pet", {}, space_on(MINI_LM, "noah"), SpaceError, "is a depth"),
-        ("bipeft", {}, space_on(MINI_LM, "noah"), SpaceError, "is a depth"),
+        ("s3pet", {}, space_on(MINI_LM, "noah"), SpaceError, "deep_prompt adds cannot be weighed"),
+        ("bipeft", {}, space_on(MINI_LM, "noah"), SpaceError, "deep_prompt adds cannot be weighed"),
     ],
 )
 def test_a_space_that_a_strategy_cannot_search_is_refused_before_anything_is_loaded(

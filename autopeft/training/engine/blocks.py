@@ -26,7 +26,7 @@ from transformers.pytorch_utils import Conv1D
 
 from autopeft.backbone import Backbone
 from autopeft.kernels.product import frozen_linear
-from autopeft.kernels.remade import forget, note
+from autopeft.kernels.remade import forget, is_sparing, note
 from autopeft.training.engine.halves import half_of
 from autopeft.training.recomputing import is_recomputed
 
@@ -99,7 +99,7 @@ def _enter(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
 def _note(module: nn.Module, args: Any, output: Any) -> None:
     """Note how an output can be made again, where something will be learned by it."""
     learns = isinstance(output, Tensor) and output.grad_fn is not None
-    if _wanted() and learns and len(args) == 1:
+    if is_sparing() and _wanted() and learns and len(args) == 1:
         note(output, args[0], module.forward)
 
 

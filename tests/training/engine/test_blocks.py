@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cosine_similarity
 from transformers.pytorch_utils import Conv1D
 
+from autopeft.kernels.remade import sparing
 from autopeft.methods.inject import injected
 from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.training.engine.blocks import blocks_of, run_on_halves
@@ -338,7 +339,7 @@ class TestTraining:
                     saved.append(tensor)
                 return tensor
 
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), bf16():
+            with sparing(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), bf16():
                 tuned.model.loss(batch)
             for hook in undo:
                 hook.remove()
@@ -361,12 +362,10 @@ def test_what_is_made_again_changes_no_gradient(family, tmp_path):
     sizes = {slot.name: 2 for slot in slots_of(found.backbone) if slot.method == "lora"}
     with alone(found, sizes) as injection:
         _shake(injection)
-        once = _gradients(found, injection)
-        with recomputed(blocks_of(found.model, found.backbone)):
-            twice = _gradients(found, injection)
-        for module in found.model.modules():
-            if not hasattr(module, "autopeft_frozen"):
-                module._forward_hooks.clear()
+        with sparing():
+            once = _gradients(found, injection)
+            with recomputed(blocks_of(found.model, found.backbone)):
+                twice = _gradients(found, injection)
         plain = _gradients(found, injection)
 
     for name, gradient in plain.items():
