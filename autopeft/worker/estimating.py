@@ -32,8 +32,9 @@ def estimate(means: Means, work: Work) -> None:
         )
         work.now_at("measuring")
         work.look()
+        cost = estimate_of(study, means.memory_for(body.run.memory))
         limits = Limits(trials=body.limits.trials, seconds=body.limits.seconds)
-        document = document_of(study, limits, body.run.workers, estimate_of(study))
+        document = document_of(study, limits, body.run.workers, cost)
     said = f"about {document['seconds'] / 60:.1f} min for {document['trainings']} trainings"
     work.now_at("measuring", 1.0)
     work.end(

@@ -241,6 +241,16 @@ def test_an_estimate_is_a_document(premises):
     assert premises.store.studies() == ()
 
 
+def test_an_estimate_knows_how_much_memory_the_search_may_have(premises):
+    jobs = [premises.estimate(), premises.estimate(run={"memory": 2**28})]
+
+    premises.work(Lane.CHECKS)
+
+    usual, short = (premises.job(job).result for job in jobs)
+    assert (usual["examples_at_once"] > 1, usual["activations_twice"]) == (True, False)
+    assert (short["examples_at_once"], short["activations_twice"]) == (1, True)
+
+
 def test_an_estimate_of_what_cannot_be_searched_fails(premises):
     job = premises.estimate(space="none")
 
