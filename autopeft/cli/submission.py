@@ -82,6 +82,7 @@ def submission(
                 workers=chosen.workers,
                 threads=run.threads,
                 memory=None if run.memory is None else bytes_of(run.memory),
+                pack=run.pack or 1,
             ),
             metadata=pairs_of("--metadata", metadata),
             priority=priority,

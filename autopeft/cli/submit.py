@@ -94,8 +94,6 @@ def submit_search(
     """Hand a search over, show its id or, with ``follow``, what happens and what was found."""
     from autopeft.settings import settings
 
-    if run.pack is not None:
-        raise OptionError("a service trains its trials one by one: leave --pack out")
     if run.store is not None:
         raise OptionError("a service has a store of its own: leave --store out")
     if run.out is not None and not submitted.follow:

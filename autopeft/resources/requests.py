@@ -88,6 +88,9 @@ class RunOf(Body):
     memory: int | None = Field(
         default=None, ge=1, description="Bytes that a process which trains may use at most."
     )
+    pack: int = Field(
+        default=1, ge=1, le=64, description="Trials that train together on one backbone."
+    )
 
 
 class SearchRequest(Body):

@@ -183,7 +183,7 @@ def seen_in(body: SearchRequest, service: ServiceSettings) -> Iterator[Trouble]:
         yield trouble
     else:
         run = body.run
-        yield from _wrong("run", service, lambda: executor_of(run.executor, run.workers))
+        yield from _wrong("run", service, lambda: executor_of(run.executor, run.workers, run.pack))
 
 
 def seen_in_data(data: DataSource | None, service: ServiceSettings) -> Iterator[Trouble]:

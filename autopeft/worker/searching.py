@@ -100,6 +100,7 @@ def _run(this: _Search) -> tuple[tuple[str, ...], float]:
             workers=workers,
             evaluator=evaluator,
             shared=shared,
+            pack=run.pack,
         )
         with closing(trials):  # type: ignore[type-var]  # it is a generator
             for trial in trials:

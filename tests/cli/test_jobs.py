@@ -305,7 +305,7 @@ def test_control_c_ends_the_view_and_not_the_search(served, tmp_path):
         (("--metadata", "team"), "cannot read --metadata 'team': write it as KEY=VALUE"),
         (("--executor", "moon"), "no service takes 'moon' for executor: "),
         (("--store", "sqlite:///x.db"), "a service has a store of its own: leave --store out"),
-        (("--pack", "4"), "a service trains its trials one by one: leave --pack out"),
+        (("--pack", "400"), "no service takes 400 for pack: "),
         (("--out", "here"), "the results are not there yet: leave --out out"),
         (("--space", "none.yaml"), "cannot read the space file 'none.yaml'"),
     ],

@@ -327,6 +327,17 @@ def test_a_stop_while_the_supernet_is_trained_is_orderly(premises):
     assert {"reading", "trials", "supernet", "scores", "finals", "concluding"} == set(phases)
 
 
+@pytest.mark.parametrize("pack", [1, 4])
+def test_trials_of_a_search_train_together_where_that_is_asked_for(premises, pack):
+    job = premises.search(strategy="random", run={"pack": pack, "threads": 1})
+
+    premises.work()
+
+    assert premises.job(job).state is JobState.SUCCEEDED, premises.job(job).trouble
+    trials = premises.store.trials(premises.job(job).study)
+    assert all(trial.measurement for trial in trials)
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")

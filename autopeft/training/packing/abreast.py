@@ -230,7 +230,9 @@ def _seen(
                 undo.callback(handle.remove)
             plain(
                 **{
-                    name: torch.cat([value[:1]] * count) if isinstance(value, Tensor) else value
+                    name: torch.cat([_padded(name, value[:1])] * count)
+                    if isinstance(value, Tensor)
+                    else value
                     for name, value in inputs.items()
                 }
             )
@@ -242,6 +244,13 @@ def _seen(
         ]
         for path, calls in passes[0].items()
     }
+
+
+def _padded(name: str, value_1T: Tensor) -> Tensor:
+    """Hide a token where nothing is padding: without any, models leave a mask out altogether."""
+    if not name.endswith("attention_mask") or value_1T.dim() != 2 or value_1T.shape[1] == 1:
+        return value_1T
+    return torch.cat([value_1T[:, :-1], torch.zeros_like(value_1T[:, -1:])], dim=1)
 
 
 def _tokens(inputs: Mapping[str, Any]) -> int:

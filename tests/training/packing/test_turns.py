@@ -104,6 +104,17 @@ def test_different_methods_sizes_rates_seeds_and_batches_go_together(bench):
         assert_equal(found, alone(bench, one))
 
 
+@pytest.mark.parametrize("seed", [3, 4])
+def test_padding_is_each_ones_own_where_the_first_batch_has_none(bench, seed):
+    """Models leave a mask out where nothing is padded, as in the first text of these batches."""
+    trainings = [wanted(bench, {"prefix@attention": 2}, seed=seed, batch_size=8)] * 2
+
+    found_together = packed(bench, trainings, **ONE_PASS)
+
+    for one, found in zip(trainings, found_together, strict=True):
+        assert_equal(found, alone(bench, one))
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_what_is_below_all_of_them_is_shared(bench, precision):
     """The block that one changes is computed for the others, who change later ones or none."""
