@@ -240,6 +240,8 @@ def _estimate_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _at_once(document: dict[str, Any]) -> str:
+    if not document["examples_at_once"]:
+        return "not one example: allow more memory, or cut texts with --max-length"
     twice = ", activations computed twice" if document["activations_twice"] else ""
     return f"{counted(document['examples_at_once'], 'example')} of a batch{twice}"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopeft import process
+from autopeft.answer import counted
 from autopeft.records import digest, to_json
 from autopeft.study import Study
 from autopeft.training.memory import is_out_of_memory
@@ -46,6 +47,7 @@ class FinetuneEvaluator:
         self._memory = memory, share
         self._trainer: Any = None
         self._shelf: Any = None
+        self._alone = self._packed = 0  # of the trials that were to train together
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_trainer": None, "_shelf": None}
@@ -72,7 +74,13 @@ class FinetuneEvaluator:
     @property
     def told(self) -> Sequence[str]:
         """What a user may want to know of how the trials of this process were trained."""
-        return (*(self._shelf.told if self._shelf else ()), *self.narrowed)
+        shared = self._shelf.told if self._shelf else ()
+        return (*shared, *self._told_of_packs(), *self.narrowed)
+
+    def _told_of_packs(self) -> Iterator[str]:
+        if self._alone or self._packed:
+            trained = f"{counted(self._packed, 'trial')} trained in packs"
+            yield f"{trained}, {self._alone} alone, which would have gained nothing or had no room"
 
     @property
     def narrowed(self) -> Sequence[str]:
@@ -83,9 +91,9 @@ class FinetuneEvaluator:
         """Load backbone and data now, so that what cannot be used is refused before a trial.
 
         Raises:
-            AutopeftError: Model or data cannot be used.
+            AutopeftError: Model or data cannot be used, or leave nothing of the limit on memory.
         """
-        self.resident()
+        self.resident().room.check()
         return self
 
     def evaluate(self, trials: Sequence[Trial]) -> Iterator[Trial]:
@@ -95,7 +103,11 @@ class FinetuneEvaluator:
         """
         if trials:
             yield trials[0].running(0.0)
-        for pack in self._packs(trials):
+        packs = self._packs(trials)
+        if len(trials) > 1:
+            self._packed += sum(len(pack) for pack in packs if len(pack) > 1)
+            self._alone += sum(len(pack) == 1 for pack in packs)
+        for pack in packs:
             for trial in pack:
                 if trial is not trials[0]:
                     yield trial.running(0.0)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 
-from autopeft.errors import AutopeftError
+from autopeft.errors import AutopeftError, KernelError
 from autopeft.ports import Evaluator
 from autopeft.training.memory import NoRoomError, is_out_of_memory
 from autopeft.trial import Trial
@@ -27,9 +27,9 @@ def attempt(evaluator: Evaluator, trial: Trial) -> Iterator[Trial]:
             yield latest
             if latest.ended:
                 return
-    except AutopeftError:
-        raise
     except Exception as error:
+        if _is_to_be_mended(error):
+            raise
         logger.warning("trial %d failed", trial.number, exc_info=True)
         ended = _outcome(latest, error)
     else:
@@ -53,12 +53,17 @@ def attempt_all(evaluator: Evaluator, trials: Sequence[Trial]) -> Iterator[Trial
                     del open_[latest.number]
                 if not open_:
                     return
-        except AutopeftError:
-            raise
-        except Exception:
+        except Exception as error:
+            if _is_to_be_mended(error):
+                raise
             logger.warning("a pack of %d trials failed", len(trials), exc_info=True)
     for trial in open_.values():
         yield from attempt(evaluator, trial)
+
+
+def _is_to_be_mended(error: Exception) -> bool:
+    """Tell what the user has to mend; operands that an operator refuses are one trial's."""
+    return isinstance(error, AutopeftError) and not isinstance(error, KernelError)
 
 
 def _outcome(trial: Trial, error: Exception) -> Trial:

@@ -25,7 +25,9 @@ def frozen_linear(x_I: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tens
 
 
 def product(x_I: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
-    """Return ``x Wᵀ + b`` without any gradient; all in one precision."""
+    """Return ``x Wᵀ + b`` without any gradient; all in one precision, and of any strides."""
+    if bias_O is not None:
+        bias_O = bias_O.contiguous()  # oneDNN reads a bias as if it were
     if POINTWISE and x_I.dtype is torch.bfloat16 and x_I.device.type == "cpu":
         y_O: Tensor = POINTWISE(x_I, weight_OI, bias_O, "none", [], "")
         return y_O

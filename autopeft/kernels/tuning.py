@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from autopeft.errors import KernelError, OutputError
 from autopeft.files import usual_cache, write_json
@@ -44,6 +45,19 @@ class Tiles:
 
 Launch = Callable[[Tiles], None]
 Clock = Callable[[Callable[[], None]], float]
+
+
+def run(
+    kernel: str, key: tuple[object, ...], ways: Sequence[Tiles], launch: Launch, operand: Tensor
+) -> None:
+    """Launch a kernel, cut in the way that is best for a key, on an operand's device."""
+    with on(operand):
+        launch(chosen(kernel, key, ways, launch))
+
+
+def on(operand: Tensor) -> AbstractContextManager[Any]:
+    """Launch on an operand's device, which need not be the current one, in a ``with`` block."""
+    return torch.cuda.device(operand.device) if operand.is_cuda else nullcontext()
 
 
 def chosen(kernel: str, key: tuple[object, ...], ways: Sequence[Tiles], launch: Launch) -> Tiles:

@@ -1,7 +1,7 @@
 """Put a plan into a model, for whatever loop trains it."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -62,7 +62,11 @@ def apply(plan: Plan | str | Path, model: Model, *, seed: int | None = None) -> 
         PlanError: The model is another than the plan's, has a plan already, or holds its weights
             in a precision that a cell does not go with.
     """
-    plan = plan if isinstance(plan, Plan) else read_plan(plan)
+    _apply(plan if isinstance(plan, Plan) else read_plan(plan), holder(model), seed)
+    return model
+
+
+def _apply(plan: Plan, model: nn.Module, seed: int | None) -> None:
     if _HELD in vars(model):
         raise PlanError("the model has a plan in it already: call autopeft.remove(model) first")
     base = backbone_in(plan, model)
@@ -72,7 +76,7 @@ def apply(plan: Plan | str | Path, model: Model, *, seed: int | None = None) -> 
         _attend(plan, base, undo)
         undo.callback(keeps_packing(base))
         undo.enter_context(dropout(model, plan.recipe.dropout))
-        model.requires_grad_(requires_grad=False)
+        undo.enter_context(_frozen(model))
         head = {} if plan.task.head == "lm" else _in_single(model, _around(model, base), undo)
         beside = _pooler(model, base) if head and not isinstance(model, Headed) else {}
         device = next(base.parameters()).device
@@ -90,7 +94,20 @@ def apply(plan: Plan | str | Path, model: Model, *, seed: int | None = None) -> 
             fingerprint=known, undo=undo.pop_all(),
         )  # fmt: skip
     setattr(model, _HELD, held)
-    return model
+
+
+def holder(model: nn.Module) -> nn.Module:
+    """Return the part of a model that holds a plan.
+
+    Where none does, it is the model that is to hold one: what DDP, torch.compile or the like are
+    wrapped around.
+    """
+    if found := next((part for part in model.modules() if _HELD in vars(part)), None):
+        return found
+    inner = model
+    while not inner._parameters and set(inner._modules) in ({"module"}, {"_orig_mod"}):  # noqa: SLF001  # as wrappers call it
+        (inner,) = inner.children()
+    return inner
 
 
 def applied(model: nn.Module) -> Applied:
@@ -99,25 +116,22 @@ def applied(model: nn.Module) -> Applied:
     Raises:
         PlanError: There is none.
     """
-    inner: Any = model
-    while _HELD not in vars(inner):
-        inner = inner._modules.get("module") or inner._modules.get("_orig_mod")  # noqa: SLF001  # as wrappers call it
-        if inner is None:
-            raise PlanError(
-                f"there is no plan in this {type(model).__name__}: call autopeft.apply(plan, model)"
-            )
-    held: Applied = vars(inner)[_HELD]
+    held: Applied | None = vars(holder(model)).get(_HELD)
+    if held is None:
+        raise PlanError(
+            f"there is no plan in this {type(model).__name__}: call autopeft.apply(plan, model)"
+        )
     return held
 
 
 def remove(model: Model) -> Model:
-    """Take a plan out again: the model is what it was, with its backbone frozen.
+    """Take a plan out again: the model is what it was, and so is what of it can be trained.
 
     Raises:
         PlanError: There is none.
     """
     applied(model).undo.close()
-    delattr(model, _HELD)
+    delattr(holder(model), _HELD)
     return model
 
 
@@ -166,6 +180,18 @@ def choose_by(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> None:
     for choice in choices:
         place = next(i for i, weight in enumerate(weights) if weight is choice.weight)
         choice.choose(totals[place])
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Freeze all parameters; in the end what could be trained before can be so again."""
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.requires_grad_(requires_grad=False)
+    try:
+        yield
+    finally:
+        for parameter, trainable in before:
+            parameter.requires_grad_(trainable)
 
 
 def _move(base: nn.Module, device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from autopeft.errors import PlanError
 from autopeft.files import writable_folder, write_bytes, write_json
 from autopeft.plan import FILE, Plan, read_plan
-from autopeft.production.applying import Applied, applied, apply, remove
+from autopeft.production.applying import Applied, applied, apply, holder, remove
 from autopeft.production.heads import Headed
 from autopeft.production.reading import (
     HEAD,
@@ -43,7 +44,7 @@ def save(model: nn.Module, folder: str | Path) -> Path:
     _check_whole(model, held)
     tensors = _kept(held)
     check_numbers(tensors, "what was trained")
-    outer = _unwrapped(model, held)
+    outer = holder(model)
     says = {
         "format": "autopeft/1",
         "plan": held.plan.digest,
@@ -80,20 +81,42 @@ def load(model: Model, folder: str | Path, *, head: bool = True) -> Model:
             f"({weights.says['plan'][:12]}) than the one beside them ({plan.digest[:12]}): put the "
             "plan back that was saved with them"
         )
-    fresh = "autopeft" not in vars(model)
-    held = applied(apply(plan, model)) if fresh else applied(model)
+    scale = _check_words(weights)
+    whole = holder(model)
+    fresh = "autopeft" not in vars(whole)
+    held = applied(apply(plan, whole)) if fresh else applied(whole)
     try:
         _check_plan(held, plan)
         _take(held, weights, head=head)
-        if head and isinstance(model, Headed) and (scale := weights.says.get("labels")):
-            mean, spread = json.loads(scale)
-            model.mean.fill_(mean)
-            model.spread.fill_(spread)
-    except PlanError:
+        if head and isinstance(whole, Headed) and scale:
+            mean, spread = scale
+            whole.mean.fill_(mean)
+            whole.spread.fill_(spread)
+    except BaseException:
         if fresh:
-            remove(model)
+            remove(whole)
         raise
     return model
+
+
+def _check_words(weights: Weights) -> list[float]:
+    """Refuse weights that say of their backbone or labels what cannot be read; return the scale."""
+    try:
+        known = json.loads(weights.says.get("backbone", "{}"))
+        numbers = [float(n) for some in known.values() for n in some]
+        scale = [float(number) for number in json.loads(weights.says.get("labels", "[]"))]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(weights, str(error)) from None
+    if len(scale) not in {0, 2} or not all(map(isfinite, [*numbers, *scale])):
+        raise _unreadable(weights, "numbers are missing or not finite")
+    return scale
+
+
+def _unreadable(weights: Weights, why: str) -> PlanError:
+    return PlanError(
+        f"{weights.file} says of itself what cannot be read ({why}): it was changed after it was "
+        "written; give weights as autopeft.save or autopeft train left them"
+    )
 
 
 def _check_whole(model: nn.Module, held: Applied) -> None:
@@ -150,7 +173,3 @@ def _kept(held: Applied) -> dict[str, Tensor]:
     tensors, head = dict(held.injection.state()), {**held.head, **held.beside}
     tensors |= {f"{HEAD}{name}": value.detach() for name, value in head.items()}
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-
-
-def _unwrapped(model: nn.Module, held: Applied) -> nn.Module:
-    return next(part for part in model.modules() if vars(part).get("autopeft") is held)

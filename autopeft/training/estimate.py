@@ -38,7 +38,7 @@ from autopeft.training.towers import tower_of
 from autopeft.trial import Recipe
 
 _REPEATS = 5
-_RUNTIME_BYTES = 400_000_000  # Python, torch and transformers before any model is loaded
+_RUNTIME_BYTES = 600_000_000  # Python, torch and transformers before any model is loaded
 # What configurations of transformers call the number of blocks, of all of them or of a stack.
 _DEPTHS = (
     *("num_hidden_layers", "num_layers", "num_decoder_layers"),
@@ -52,14 +52,14 @@ class Estimate:
 
     ``tokens`` are those of an example, ``memory`` is the peak of the process in bytes, on the
     longest batch of the data. Under a limit a batch may be taken in pieces of ``examples``, and
-    blocks may run ``twice``: single examples also where not even that keeps the limit.
+    blocks may run ``twice``; no ``examples`` at once are none that there is room for.
     """
 
     seconds: float
     steps: int
     tokens: float
     memory: int
-    examples: int = 0
+    examples: int
     twice: bool = False
 
 
@@ -96,13 +96,13 @@ class _Held:
         return self.stays + examples / self.batch * (self.apart + kept)
 
     def within(self, limit: float) -> tuple[int, bool]:
-        """Return how many examples are taken at once, and whether blocks run twice."""
+        """Return how many examples are taken at once, 0 for none, and whether blocks run twice."""
         for twice in (False, True):
             each = self.peak(1, twice=twice) - self.stays
             if (most := int(min(self.batch, (limit - self.stays) / max(1.0, each)))) >= 1:
                 pieces = math.ceil(self.batch / most)
                 return math.ceil(self.batch / pieces), twice
-        return 1, True
+        return 0, True
 
 
 def estimate(
@@ -146,7 +146,7 @@ def estimate(
         seconds=float(training + scoring),
         steps=steps_of(len(train), recipe),
         tokens=mean,
-        memory=round(held.peak(examples, twice=twice)),
+        memory=round(held.peak(max(1, examples), twice=twice)),
         examples=examples,
         twice=twice,
     )

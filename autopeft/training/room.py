@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autopeft.answer import counted
+from autopeft.errors import OptionError
 from autopeft.kernels.remade import sparing
 from autopeft.process import frugal, give_memory_back
 from autopeft.training.batches import PREDICTED_TOKENS
@@ -85,6 +86,19 @@ class Room:
             self._at_first = now
         # what operators have taken for themselves by now is among what is there
         return self.limit - spare_of(self.limit, max(0, now - self._at_first)) - now
+
+    def check(self) -> None:
+        """Refuse a limit that leaves nothing before anything is trained.
+
+        Raises:
+            OptionError: What is loaded and what operators will need are more than the limit.
+        """
+        if self.limit and self.free <= 0:
+            there, least = sized(self._resident()), sized(self.limit - self.free)
+            raise OptionError(
+                f"--memory {sized(self.limit)} is too little: this process has {there} before any "
+                f"training, and trainings need more than {least} in all; allow more"
+            )
 
     def tidy(self) -> None:
         """Give back what is not in use, where the limit is near."""

@@ -51,7 +51,7 @@ def document_of(study: Study, limits: Limits, workers: int, cost: "Estimate") ->
         "seconds_without_limit": _seconds(unlimited),
         "limit_seconds": limit,
         "memory_bytes": cost.memory,
-        "examples_at_once": cost.examples or study.recipe.batch_size,
+        "examples_at_once": cost.examples,
         "activations_twice": cost.twice,
     }
 

@@ -111,8 +111,11 @@ def test_a_pack_gives_what_its_trials_give_alone(study, monkeypatch):
     for trial in trials:
         expected |= outcomes(evaluator, [trial])
 
+    assert evaluator.told == ()
     events = list(evaluator.evaluate(trials))
 
+    [said] = evaluator.told
+    assert said.startswith(f"{len(trials)} trials trained in packs, 0 alone")
     ends = [place for place, event in enumerate(events) if event.ended]
     assert {event.number for event in events[: ends[0]] if event.progress == 1} == {1, 2, 3, 4, 5}
     for event in (events[place] for place in ends):

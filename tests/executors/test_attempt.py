@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from autopeft.errors import DataError
+from autopeft.errors import DataError, KernelError
 from autopeft.executors.attempt import attempt
 from autopeft.trial import State
 from tests.contracts.executor import waiting
@@ -95,6 +95,13 @@ def test_a_traceback_is_not_shown_to_who_has_not_asked_for_it():
 def test_what_the_user_has_to_mend_is_raised_and_not_an_outcome():
     with pytest.raises(DataError, match="the file has changed"):
         outcome(DataError("the file has changed"))
+
+
+def test_operands_that_an_operator_refuses_end_one_trial_and_not_the_study():
+    ended = outcome(KernelError("lora_linear needs another mask"))
+
+    assert ended.state is State.FAILED
+    assert ended.failure == "KernelError: lora_linear needs another mask"
 
 
 def test_the_evaluator_is_closed_when_its_trial_has_ended():

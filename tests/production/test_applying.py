@@ -123,6 +123,41 @@ def test_what_is_removed_leaves_the_model_as_it_was(plan):
     assert set(model.state_dict()) == names
 
 
+def test_what_could_be_trained_before_can_be_so_again(plan):
+    model = classifier(plan)
+    model.bert.embeddings.requires_grad_(requires_grad=False)
+    before = trained_names(model)
+
+    autopeft.remove(autopeft.apply(plan, model))
+
+    assert trained_names(model) == before
+    assert any(name.startswith("bert.encoder") for name in before)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile], ids=["parallel", "compiled"])
+def test_a_plan_is_found_in_what_its_model_is_wrapped_in(plan, wrap):
+    model = classifier(plan)
+    before, names = logits_of(model, "bert"), set(model.state_dict())
+    outer = wrap(autopeft.apply(plan, model))
+
+    with pytest.raises(PlanError, match="has a plan in it already"):
+        autopeft.apply(plan, outer)
+    assert autopeft.remove(outer) is outer
+
+    assert torch.equal(logits_of(model, "bert"), before)
+    assert set(model.state_dict()) == names
+    assert "autopeft" not in vars(model)
+
+
+def test_a_plan_goes_into_what_a_wrapper_is_around(plan):
+    outer = nn.DataParallel(classifier(plan))
+
+    autopeft.apply(plan, outer)
+
+    assert set(applied(outer).head) == {"classifier.weight", "classifier.bias"}
+    assert "autopeft" in vars(outer.module)
+
+
 def test_every_method_has_its_own_learning_rate(plan):
     rates = {"lora": 1e-3, "serial_adapter": 2e-3, "prefix": 3e-3, "bitfit": 4e-3}
     plan = replace(plan, recipe=replace(plan.recipe, learning_rates=rates, weight_decay=0.1))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForSequenceClassification
@@ -110,6 +111,18 @@ def test_weights_are_loaded_into_a_model_that_has_the_plan_already(saved, plan):
     assert torch.equal(logits_of(autopeft.load(model, folder), "bert"), scores)
 
 
+def trainable_in(model):
+    return {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+
+
+class Wrapped(nn.Module):
+    """What hands on to the model inside, as DDP does."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
 def edited(saved, tmp_path, change, **says):
     """Write the weights again with something changed."""
     folder, _ = saved
@@ -161,12 +174,64 @@ DOWN = "1/lora@attention.query/down"
 def test_weights_that_do_not_fit_are_refused_with_the_cell(change, message, saved, plan, tmp_path):
     folder = edited(saved, tmp_path, change)
     model = autopeft.model_for(plan)
-    before = logits_of(model, "bert")
+    before, trainable = logits_of(model, "bert"), trainable_in(model)
 
     with pytest.raises(PlanError, match=message):
         autopeft.load(model, folder)
     assert "autopeft" not in vars(model)
     assert torch.equal(logits_of(model, "bert"), before)
+    assert trainable_in(model) == trainable
+    assert any(trainable.values())
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"backbone": "nojson"},
+        {"backbone": "[1]"},
+        {"backbone": '{"name": ["a"]}'},
+        {"backbone": '{"name": [NaN]}'},
+        {"labels": "nojson"},
+        {"labels": "3"},
+        {"labels": "[1.0]"},
+    ],
+    ids=str,
+)
+def test_weights_that_say_what_cannot_be_read_leave_the_model_alone(says, saved, plan, tmp_path):
+    folder = edited(saved, tmp_path, lambda _: None, **says)
+    model = autopeft.model_for(plan)
+    names, trainable = set(model.state_dict()), trainable_in(model)
+
+    with pytest.raises(PlanError, match=r"says of itself what cannot be read .*: it was changed"):
+        autopeft.load(model, folder)
+    assert "autopeft" not in vars(model)
+    assert (set(model.state_dict()), trainable_in(model)) == (names, trainable)
+
+
+def test_an_interruption_takes_the_plan_out_again(saved, plan, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autopeft.production.keeping.check_fit", interrupted)
+    model = autopeft.model_for(plan)
+
+    with pytest.raises(KeyboardInterrupt):
+        autopeft.load(model, saved[0])
+    assert "autopeft" not in vars(model)
+
+
+@pytest.mark.parametrize("wrap", [Wrapped, torch.compile], ids=["module", "compiled"])
+@pytest.mark.parametrize("inside", [True, False], ids=["applied", "fresh"])
+def test_weights_go_into_what_a_model_is_wrapped_in(wrap, inside, saved, plan):
+    folder, scores = saved
+    model = autopeft.model_for(plan)
+    if inside:
+        autopeft.apply(plan, model, seed=8)
+
+    outer = wrap(model)
+
+    assert autopeft.load(outer, folder) is outer
+    assert torch.equal(logits_of(model, "bert"), scores)
 
 
 def test_weights_of_another_plan_are_refused(saved, plan, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from autopeft.errors import OptionError
 from autopeft.kernels.remade import is_sparing
 from autopeft.training.fitting import Work
 from autopeft.training.loop import fit
@@ -118,6 +119,17 @@ def test_activations_are_made_again_where_it_is_not_sure_that_there_is_room(bert
         with room.training(work):
             assert is_sparing() == short
     assert not is_sparing()
+
+
+def test_a_limit_below_what_is_there_at_first_is_refused_once():
+    with pytest.raises(
+        OptionError,
+        match=r"--memory 200\.0 MiB is too little: this process has 150\.0 MiB before any "
+        r"training, and trainings need more than 450\.0 MiB in all; allow more",
+    ):
+        Room(200 * 2**20, resident=lambda: 150 * 2**20).check()
+    Room(500 * 2**20, resident=lambda: 150 * 2**20).check()
+    Room(resident=lambda: 2**40).check()
 
 
 def test_one_example_too_many_is_out_of_memory(bert):

@@ -50,7 +50,7 @@ def test_the_default_strategy_looks_up_scores_for_every_proposal():
     ("seconds", "told"), [(0.012345, 0.0123), (7.0, 7.0), (71.96, 72.0), (1234.567, 1234.6)]
 )
 def test_seconds_are_told_with_as_many_digits_as_say_something(seconds, told):
-    cost = Estimate(seconds=seconds, steps=3, tokens=5.0, memory=10**9)
+    cost = Estimate(seconds=seconds, steps=3, tokens=5.0, memory=10**9, examples=32)
 
     document = document_of(a_study(), Limits(trials=3), 1, cost)
 

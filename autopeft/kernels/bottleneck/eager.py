@@ -31,13 +31,21 @@ def bottleneck(  # noqa: PLR0917  # operands, in the order of the formula
     """Return what ``naive.bottleneck`` returns, to rounding."""
     x_NI = x_I.reshape(prod(x_I.shape[:-1]), x_I.shape[-1])
     weight_I, bias_I, epsilon = norm or (None, None, 0.0)
-    if weight_I is not None and bias_I is not None and weight_I.dtype != x_I.dtype:
-        weight_I, bias_I = weight_I.float(), bias_I.float()  # all that PyTorch's norm takes
+    if weight_I is not None and bias_I is not None:
+        kind = _norm_type(x_I, weight_I, bias_I)
+        weight_I, bias_I = weight_I.to(kind), bias_I.to(kind)
     added_NO: Tensor = _Bottleneck.apply(  # type: ignore[no-untyped-call]  # torch has no types
         x_NI, down_HI, bias_H, up_HO, bias_O, weight_I, bias_I, scale, epsilon, activation
     )
     added_O = added_NO.view(*x_I.shape[:-1], up_HO.shape[-1])
     return added_O if residual_O is None else residual_O + added_O.to(residual_O.dtype)
+
+
+def _norm_type(x_I: Tensor, weight_I: Tensor, bias_I: Tensor) -> torch.dtype:
+    """Return the type of factors that PyTorch's norm takes: that of x, or single beside halves."""
+    if weight_I.dtype == bias_I.dtype == x_I.dtype:
+        return x_I.dtype
+    return torch.promote_types(x_I.dtype, torch.float32)
 
 
 class _Bottleneck(torch.autograd.Function):

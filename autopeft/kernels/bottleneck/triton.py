@@ -16,7 +16,7 @@ from autopeft.kernels.bottleneck.kernels import (
     bottleneck_bwd_kernel_rows,
     bottleneck_fwd_kernel,
 )
-from autopeft.kernels.tuning import Tiles, chosen
+from autopeft.kernels.tuning import Tiles, run
 
 VARIANTS = cuts.VARIANTS
 
@@ -74,7 +74,7 @@ def forward(  # operands, in the order of the formula
 
     if N:
         key = (I, H, O, x_NI.dtype, down_HI.dtype, weight_I is not None)
-        launch(chosen("bottleneck_fwd", key, cuts.row_tiles(H, x_NI.element_size()), launch))
+        run("bottleneck_fwd", key, cuts.row_tiles(H, x_NI.element_size()), launch, x_NI)
     return y_NO, inner_NH, mean_N, rstd_N
 
 
@@ -163,7 +163,7 @@ def _rows_backward(  # operands, as above
 
     if N:
         key = (I, H, O, x_NI.dtype, down_HI.dtype, weight_I is not None, wants_x)
-        launch(chosen("bottleneck_bwd_rows", key, cuts.row_tiles(H, x_NI.element_size()), launch))
+        run("bottleneck_bwd_rows", key, cuts.row_tiles(H, x_NI.element_size()), launch, x_NI)
     return d_inner_NH, d_x_NI
 
 
@@ -193,9 +193,8 @@ def _sums(
         )  # fmt: skip
 
     key = (H, J, left_NH.dtype, right_NJ.dtype, stats is not None)
-    launch(
-        chosen("bottleneck_bwd_factors", key, cuts.factor_tiles(H, left_NH.element_size()), launch)
-    )
+    ways = cuts.factor_tiles(H, left_NH.element_size())
+    run("bottleneck_bwd_factors", key, ways, launch, left_NH)
     return products_SHJ.sum(0), sums.sum(0)
 
 

@@ -24,7 +24,7 @@ def gated_sum(base_O: Tensor, deltas_O: Sequence[Tensor], gates: Sequence[Tensor
     """
     named = {f"delta {k}": delta for k, delta in enumerate(deltas_O)}
     weighing = {f"gate {k}": gate for k, gate in enumerate(gates)}
-    check_operands("gated_sum", base=base_O, **named, **weighing)
+    check_operands("gated_sum", weighing, base=base_O, **named, **weighing)
     _check_shapes(base_O, named, weighing)
     match form_for(base_O):
         case "naive" | "eager":

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from autopeft.kernels.tuning import Tiles, chosen
+from autopeft.kernels.tuning import Tiles, run
 from autopeft.kernels.variants import Variant
 
 MOST = 4
@@ -120,7 +120,7 @@ def forward(base_NO: Tensor, deltas_NO: Sequence[Tensor], gates_N: Sequence[Tens
 
     if y_NO.numel():
         key = (O, base_NO.dtype, *(part.dtype for part in parts))
-        launch(chosen("gated_sum_fwd", key, _FORWARD, launch))
+        run("gated_sum_fwd", key, _FORWARD, launch, base_NO)
     return y_NO
 
 
@@ -141,7 +141,7 @@ def backward(
 
     if N:
         key = O, g_NO.dtype, delta_NO.dtype, gate_N.dtype, wants_delta, wants_gate
-        launch(chosen("gated_sum_bwd", key, _BACKWARD, launch))
+        run("gated_sum_bwd", key, _BACKWARD, launch, delta_NO)
     return d_delta, d_gate
 
 

@@ -26,10 +26,9 @@ from autopeft.kernels.lora_linear.triton import (
     precision,
     rows_key,
     rowwise,
-    run,
     splits_of,
 )
-from autopeft.kernels.tuning import Tiles
+from autopeft.kernels.tuning import Tiles, run
 
 __all__ = ["VARIANTS", "Segments", "backward", "forward"]
 

@@ -17,7 +17,7 @@ from torch.nn.functional import linear
 
 from autopeft.kernels.lora_linear.naive import kept
 from autopeft.kernels.product import product
-from autopeft.kernels.remade import remade
+from autopeft.kernels.remade import is_sparing, remade
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -89,7 +89,7 @@ class _LoraLinear(torch.autograd.Function):
             y_NO += residual_O.reshape(y_NO.shape)
         _, of_weight, _, of_down, of_up, *_ = ctx.needs_input_grad
         keeps_x = of_weight or of_down
-        made = remade(x_I) if keeps_x else None
+        made = remade(x_I) if keeps_x and _may_be_noted() else None
         kept_x, ctx.remade = made or (x_NI if keeps_x else None, None)
         ctx.save_for_backward(kept_x, weight_OI, down_RI, up_RO, hidden_NR if of_up else None)
         ctx.scale, ctx.dropout, ctx.seed = scale, dropout, seed
@@ -117,6 +117,11 @@ class _LoraLinear(torch.autograd.Function):
         g_bias = g_NO.sum(0) if of_bias else None
         g_residual = gradient_O if of_residual else None
         return g_x, g_weight, g_bias, g_down, g_up, g_residual, None, None, None
+
+
+def _may_be_noted() -> bool:
+    """Tell whether an input may have a note; ``torch.compile`` cannot look notes up."""
+    return not torch.compiler.is_compiling() and is_sparing()
 
 
 def _dropped(x_NI: Tensor, dropout: float, seed: int) -> Tensor:

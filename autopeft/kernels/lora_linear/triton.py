@@ -5,10 +5,7 @@ lie apart; where the last axis of another operand is not contiguous, it is copie
 ``naive.py``; J is what a kernel writes, K what it sums over.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
@@ -21,7 +18,7 @@ from autopeft.kernels.lora_linear.kernels import (
     lora_linear_fwd_kernel_hidden,
     lora_linear_fwd_kernel_norms,
 )
-from autopeft.kernels.tuning import Tiles, chosen
+from autopeft.kernels.tuning import Tiles, run
 
 VARIANTS = cuts.VARIANTS
 _ROWS_A_SPLIT = 1024
@@ -200,18 +197,6 @@ def _factor(hidden_NR: Tensor, x_NJ: Tensor, scale: float, drop: Dropping) -> Te
     return gradient_SRJ.sum(0) if splits > 1 else gradient_SRJ[0]
 
 
-def run(
-    kernel: str,
-    key: tuple[object, ...],
-    ways: Sequence[Tiles],
-    launch: Callable[[Tiles], None],
-    operand: Tensor,
-) -> None:
-    """Launch a kernel, cut in the way that is best for a key, on an operand's device."""
-    with _on(operand):
-        launch(chosen(kernel, key, ways, launch))
-
-
 def splits_of(rows: int) -> int:
     """Return into how many splits rows fall: by their number alone, so that sums are repeatable."""
     return min(max(1, int(triton.cdiv(rows, _ROWS_A_SPLIT))), _MOST_SPLITS)
@@ -235,7 +220,3 @@ def rows_key(rows: int) -> int:
 def precision() -> str:
     """Return how fp32 is multiplied: as in torch's own products on a GPU."""
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
-
-
-def _on(operand: Tensor) -> AbstractContextManager[Any]:
-    return torch.cuda.device(operand.device) if operand.is_cuda else nullcontext()

@@ -105,7 +105,9 @@ def _masked(scores_BHTS: Tensor, mask: Tensor | None) -> Tensor:
         return scores_BHTS
     if mask.dtype == torch.bool:
         return scores_BHTS.masked_fill(~mask, torch.finfo(scores_BHTS.dtype).min)
-    return scores_BHTS + mask
+    # Infinities alone have no softmax.
+    scores_BHTS = scores_BHTS + mask
+    return scores_BHTS.clamp(min=torch.finfo(scores_BHTS.dtype).min)
 
 
 def _to_heads(x_BGSK: Tensor, heads: int) -> Tensor:

@@ -35,8 +35,10 @@ def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
     Raises:
         KernelError: The operands do not fit together, or a kernel does not know them.
     """
+    _check_kinds(query_BHTK, key_BGSK, value_BGSK, prefix, mask_BHTS, gate_BTP)
     query, key, value = (in_autocast(x) for x in (query_BHTK, key_BGSK, value_BGSK))
-    _check(query, key, value, prefix, mask_BHTS, gate_BTP, dropout)
+    _check_together(query, key, value, prefix, mask_BHTS, gate_BTP)
+    _check_numbers(dropout, softcap)
     form = form_for(query)
     if form == "triton":
         return _by_triton(
@@ -84,21 +86,30 @@ def _by_triton(  # noqa: PLR0917  # as above
     return out
 
 
-def _check(  # noqa: PLR0917  # as above
+def _check_kinds(  # noqa: PLR0917  # as above
     query: Tensor,
     key: Tensor,
     value: Tensor,
     prefix: tuple[Tensor, Tensor] | None,
     mask: Tensor | None,
     gate: Tensor | None,
-    dropout: float,
 ) -> None:
     keys, values = prefix or (None, None)
-    added = mask if mask is None or mask.dtype != torch.bool else mask[:0].to(query.dtype)
+    added = mask if mask is None or mask.dtype != torch.bool else mask[None][:0].to(torch.float32)
     check_operands(
         "prefix_attention", query=query, key=key, value=value, prefix_key=keys,
         prefix_value=values, mask=added, gate=gate,
     )  # fmt: skip
+
+
+def _check_together(  # noqa: PLR0917  # as above
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    prefix: tuple[Tensor, Tensor] | None,
+    mask: Tensor | None,
+    gate: Tensor | None,
+) -> None:
     if not query.dtype == key.dtype == value.dtype:
         raise KernelError(
             "prefix_attention needs query, key and value in one type, and got "
@@ -106,8 +117,15 @@ def _check(  # noqa: PLR0917  # as above
         )
     _check_heads(query, key, value)
     _check_beside(query, key, value, prefix, mask, gate)
+
+
+def _check_numbers(dropout: float, softcap: float | None) -> None:
     if not 0 <= dropout < 1:
         raise KernelError(f"prefix_attention cannot drop {dropout} of its weights: write 0 to 0.99")
+    if softcap is not None and not softcap > 0:
+        raise KernelError(
+            f"prefix_attention cannot bound scores by {softcap}: write a softcap above 0, or None"
+        )
 
 
 def _check_heads(query: Tensor, key: Tensor, value: Tensor) -> None:
@@ -116,7 +134,8 @@ def _check_heads(query: Tensor, key: Tensor, value: Tensor) -> None:
         and len(query) == len(key) == len(value)
         and key.shape[1:3] == value.shape[1:3]
         and query.shape[3] == key.shape[3]
-        and query.shape[1] % max(1, key.shape[1]) == 0
+        and key.shape[1] > 0
+        and query.shape[1] % key.shape[1] == 0
     )
     if not fits:
         raise KernelError(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from autopeft.kernels.prefix_attention import kernels
 from autopeft.kernels.prefix_attention.cuts import VARIANTS, ways
-from autopeft.kernels.tuning import Tiles, chosen
+from autopeft.kernels.tuning import Tiles, on, run
 
 __all__ = ["VARIANTS", "backward", "forward", "gradients_like", "outputs_like"]
 
@@ -146,11 +146,12 @@ def _delta(grad_BHTV: Tensor, out_BHTV: Tensor) -> Tensor:
     batch, heads, queries, width = out_BHTV.shape
     delta_BHT = out_BHTV.new_empty(batch, heads, queries, dtype=torch.float32)
     tile = 64
-    kernels.prefix_attention_bwd_kernel_delta[(batch * heads * -(-queries // tile),)](
-        p_out=out_BHTV, p_grad=grad_BHTV, p_delta=delta_BHT, H=heads, T=queries, V=width,
-        **_strides("out", out_BHTV, "bht"), **_strides("grad", grad_BHTV, "bht"),
-        BLOCK_T=tile, BLOCK_V=_block(width),
-    )  # fmt: skip
+    with on(out_BHTV):
+        kernels.prefix_attention_bwd_kernel_delta[(batch * heads * -(-queries // tile),)](
+            p_out=out_BHTV, p_grad=grad_BHTV, p_delta=delta_BHT, H=heads, T=queries, V=width,
+            **_strides("out", out_BHTV, "bht"), **_strides("grad", grad_BHTV, "bht"),
+            BLOCK_T=tile, BLOCK_V=_block(width),
+        )  # fmt: skip
     return delta_BHT
 
 
@@ -267,7 +268,7 @@ def _launch(
     lengths = (_octave(arguments["T"]), _octave(arguments["S"]), _octave(many))
     kinds = (str(query.dtype), arguments["BLOCK_K"], arguments["MASK"], arguments["CAUSAL"])
     cuts = ways(kernel, query.element_size(), max(arguments["BLOCK_K"], arguments["BLOCK_V"]))
-    launch(chosen(kernel.__name__, (*lengths, *kinds), cuts, launch))
+    run(kernel.__name__, (*lengths, *kinds), cuts, launch, query)
 
 
 def _sums(given: Operands, *shape: int) -> Tensor:

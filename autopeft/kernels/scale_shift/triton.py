@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from autopeft.kernels.tuning import Tiles, chosen
+from autopeft.kernels.tuning import Tiles, run
 from autopeft.kernels.variants import Variant
 
 _FORWARD = (
@@ -113,7 +113,7 @@ def forward(x_NO: Tensor, scale_S: Tensor, shift_S: Tensor | None, start: int) -
 
     if y_NO.numel():
         key = O, x_NO.dtype, scale_S.dtype, shift_S is not None
-        launch(chosen("scale_shift_fwd", key, _FORWARD, launch))
+        run("scale_shift_fwd", key, _FORWARD, launch, x_NO)
     return y_NO
 
 
@@ -147,7 +147,7 @@ def backward(  # operands, then what is wanted
 
     if O:
         key = O, x_NO.dtype, scale_S.dtype, wants_x, wants_scale, wants_shift
-        launch(chosen("scale_shift_bwd", key, _BACKWARD, launch))
+        run("scale_shift_bwd", key, _BACKWARD, launch, x_NO)
     return d_x, scale_sums.sum(0), shift_sums.sum(0)
 
 
