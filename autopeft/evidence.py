@@ -65,12 +65,17 @@ class Exported:
 
     ``plan`` is the digest of the plan that this is a copy of. ``probe`` are some of the numbers
     that the exported model gives for made-up inputs, to be held against what it gives elsewhere.
+    ``files`` are the SHA-256 of the files of weights, heads included, by name; None in exports of
+    before that was kept. ``rank`` is the largest of a conversion to LoRA, None where nothing was
+    converted.
     """
 
     plan: str
     format: Literal["peft", "merged"]
     drift: Drift
     probe: tuple[float, ...]
+    files: Mapping[str, str] | None = None
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

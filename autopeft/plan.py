@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,7 +13,7 @@ from autopeft.backbone import Backbone
 from autopeft.budget import Budget
 from autopeft.errors import PlanError
 from autopeft.evidence import Evidence, Expected, Exported, Provenance, Transferred
-from autopeft.records import digest, from_json, to_json
+from autopeft.records import digest, divided, from_json, joined, not_finite, to_json
 from autopeft.search_spaces.catalog import METHODS, slots_of
 from autopeft.search_spaces.checking import faults
 from autopeft.search_spaces.configuration import Configuration, Slot
@@ -27,7 +27,10 @@ FILE = "plan.json"
 """What a plan is called in a directory."""
 NAMED = "named configuration"
 """The strategy of a plan that comes from no study, but from a published configuration."""
-_LATER: Mapping[str, Any] = {"exported": None, "transferred": None, "evidence": None}
+_LATER: Mapping[str, Any] = {
+    "exported": None, "exported/files": None, "exported/rank": None,
+    "transferred": None, "evidence": None,
+}  # fmt: skip
 """Fields that came after the digest, and the value at which it leaves them out."""
 
 
@@ -41,7 +44,8 @@ class Plan:
     ``exported`` is None but in the copy that lies beside weights in another form than our own,
     ``transferred`` but in a plan that was made from one for another backbone. ``evidence`` is None
     where nothing was measured, and in plans of before it was kept. ``signature`` is no part of what
-    a plan says: the digest leaves it out, and it holds for the digest.
+    a plan says: the digest leaves it out, and it holds for the digest. ``unknown`` are fields that
+    a newer autopeft has written; they are kept for the digest and for who reads the plan next.
     """
 
     version: int
@@ -61,6 +65,7 @@ class Plan:
     transferred: Transferred | None = None
     evidence: Evidence | None = None
     signature: Signature | None = None
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -72,9 +77,11 @@ class Plan:
         """
         document = self._document()
         del document["signature"]
-        for name, usual in _LATER.items():
-            if document[name] == usual:
-                del document[name]
+        for path, usual in _LATER.items():
+            outer, _, name = path.rpartition("/")
+            part = document.get(outer) if outer else document
+            if part and part[name] == usual:
+                del part[name]
         return digest(document)
 
     def to_json(self) -> dict[str, Any]:
@@ -84,7 +91,7 @@ class Plan:
     def _document(self) -> dict[str, Any]:
         document = to_json(self)
         document["configuration"] = document["configuration"]["sizes"]
-        return document
+        return joined(document, document.pop("unknown"))
 
     def transfer(self, *, to: Backbone, budget: Budget | None = None, created: str = "") -> "Plan":
         """Return the plan for another backbone of the same family, by relative depth and budget.
@@ -93,9 +100,15 @@ class Plan:
         `autopeft.transfer` takes the name of a model.
 
         Raises:
+            PlanError: What is given is no backbone, but the name of a model.
             SpaceError: The backbone is of another family, or lacks a place that the plan uses.
             BudgetError: Nothing of the plan fits into the budget.
         """
+        if not isinstance(to, Backbone):
+            raise PlanError(
+                f"Plan.transfer takes a Backbone, and {to!r} is none: give the name of a model to "
+                f"autopeft.transfer(plan, {to!r})"
+            )
         before = self.provenance
         budget = budget or Budget.parse(before.budget)
         ceiling = budget.ceiling(to.parameters)
@@ -112,6 +125,7 @@ class Plan:
             parameters=configuration.parameters(slots), scaffold_parameters=None,
             head_parameters=0 if self.task.head == "lm" else (to.width + 1) * self.task.outputs,
             expected=None, exported=None, evidence=None, signature=None, transferred=source,
+            unknown={},
             provenance=replace(
                 before, budget=budget.text, ceiling=ceiling, verdict="not compared",
                 created=created or before.created,
@@ -120,12 +134,15 @@ class Plan:
 
     @classmethod
     def from_json(cls, document: Any) -> "Plan":
-        """Read a plan.
+        """Read a plan, also of a newer autopeft that has added fields which may be left unread.
+
+        Fields that may not be are listed by their names under ``requires``.
 
         Raises:
-            PlanError: The document breaks the schema, is of a newer version, was edited after its
-                digest was written or after it was signed, or its table does not have the shape or
-                the number of parameters that it states, or needs a method that is not installed.
+            PlanError: The document breaks the schema, is of a newer version, requires what is not
+                known here, was edited after its digest was written or after it was signed, or its
+                table does not have the shape or the number of parameters that it states, or needs
+                a method that is not installed.
         """
         from jsonschema import Draft202012Validator
 
@@ -135,17 +152,21 @@ class Plan:
                 f"the plan has version {version}, this autopeft reads up to {VERSION}: "
                 "update autopeft"
             )
+        document, unknown = divided(document, schema())
+        if unknown:
+            _check_unknown(unknown, vouched="digest" in document)
         errors = sorted(Draft202012Validator(schema()).iter_errors(document), key=str)
         if errors:
             where = "/".join(str(part) for part in errors[0].absolute_path) or "the document"
             raise PlanError(f"this is no plan: at {where}: {errors[0].message}")
+        if strange := next(not_finite(document), None):
+            raise PlanError(f"this is no plan: at {strange}: it must be a finite number")
         # plans of before there were digests have none, and stay readable
         document = dict(document)
         stated = document.pop("digest", None)
         try:
-            plan = from_json(
-                cls, document | {"configuration": {"sizes": document["configuration"]}}
-            )
+            sizes = {"configuration": {"sizes": document["configuration"]}, "unknown": unknown}
+            plan = from_json(cls, document | sizes)
         except ValueError as error:
             raise PlanError(f"this is no plan: {error}") from None
         _check_table(plan)
@@ -158,6 +179,20 @@ class Plan:
         if plan.signature and signing.available():
             signing.check(plan.signature, plan.digest)
         return plan
+
+
+def _check_unknown(unknown: Mapping[str, Any], *, vouched: bool) -> None:
+    """Refuse unknown fields that must be read, or that no digest tells from slips of the hand."""
+    if needs := unknown.get("requires"):
+        listed = ", ".join(map(str, needs)) if isinstance(needs, list) else str(needs)
+        raise PlanError(
+            f"the plan requires {listed}, which this autopeft does not know: update autopeft"
+        )
+    if not vouched:
+        raise PlanError(
+            f"the plan has fields that this autopeft does not know ({', '.join(unknown)}) and no "
+            "digest: if a newer autopeft has written it, update autopeft; else take them out"
+        )
 
 
 def _check_table(plan: Plan) -> None:
@@ -180,8 +215,9 @@ def _check_table(plan: Plan) -> None:
     counted = plan.configuration.parameters(plan.slots)
     if counted != plan.parameters:
         raise PlanError(
-            f"the plan states {plan.parameters:,} parameters, but its table trains {counted:,}: "
-            "it was edited by hand; export it again"
+            f"the plan states {plan.parameters:,} parameters, but its table trains {counted:,}, "
+            f"and its budget {plan.provenance.budget!r} allows {plan.provenance.ceiling:,}: "
+            f"it was edited by hand ({_largest(plan)}); put its sizes back, or export it again"
         )
     _check_budget(plan)
     _check_recipe(plan)
@@ -190,17 +226,21 @@ def _check_table(plan: Plan) -> None:
 def _check_budget(plan: Plan) -> None:
     if plan.parameters <= plan.provenance.ceiling:
         return
+    raise PlanError(
+        f"the plan trains {plan.parameters:,} parameters, and its budget "
+        f"{plan.provenance.budget!r} allows {plan.provenance.ceiling:,}: it was edited by hand "
+        f"({_largest(plan)}); make it smaller, or export it again"
+    )
+
+
+def _largest(plan: Plan) -> str:
     cells = [
         (slot.parameters(size), f"{slot.name} of size {size} in block {block}")
         for block, row in enumerate(plan.configuration.sizes)
         for slot, size in zip(plan.slots, row, strict=True)
     ]
     cost, cell = max(cells)
-    raise PlanError(
-        f"the plan trains {plan.parameters:,} parameters, and its budget "
-        f"{plan.provenance.budget!r} allows {plan.provenance.ceiling:,}: it was edited by hand "
-        f"(its largest cell is {cell}, {cost:,} parameters); make it smaller, or export it again"
-    )
+    return f"its largest cell is {cell}, {cost:,} parameters"
 
 
 def _check_slots(plan: Plan) -> None:

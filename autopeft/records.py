@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
@@ -49,6 +50,44 @@ def digest(document: Any) -> str:
     """
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def divided(document: Any, described: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Part a document into what a schema describes and the fields that it does not know."""
+    properties = described.get("properties")
+    if properties is None or not isinstance(document, dict):
+        return document, {}
+    known, unknown = {}, {}
+    for name, value in document.items():
+        if name not in properties:
+            unknown[name] = value
+            continue
+        known[name], within = divided(value, properties[name])
+        if within:
+            unknown[name] = within
+    return known, unknown
+
+
+def joined(known: dict[str, Any], unknown: Mapping[str, Any]) -> dict[str, Any]:
+    """Put unknown fields back; those of an object that is gone are gone with it."""
+    found = dict(known)
+    for name, value in unknown.items():
+        if name not in known:
+            found[name] = value
+        elif isinstance(known[name], dict):
+            found[name] = joined(known[name], value)
+    return found
+
+
+def not_finite(document: Any, path: str = "") -> Iterator[str]:
+    """Name the fields whose numbers are infinite or none: JSON has no such, but Python reads it."""
+    inside: Iterable[tuple[Any, Any]] = ()
+    if isinstance(document, dict | list):
+        inside = document.items() if isinstance(document, dict) else enumerate(document)
+    for name, value in inside:
+        yield from not_finite(value, f"{path}/{name}" if path else str(name))
+    if isinstance(document, float) and not isfinite(document):
+        yield path
 
 
 def _adapter(kind: type[Any]) -> Any:

@@ -23,6 +23,7 @@ FULL = replace(
     exported=Exported(
         plan="a" * 64, format="merged", probe=(0.5,),
         drift=Drift(largest=0.1, mean=0.01, scale=1.0, same=1.0, examples=4),
+        files={"model.safetensors": "f" * 64}, rank=2,
     ),
     transferred=Transferred(plan="b" * 64, backbone="small", digest="c" * 64),
     evidence=Evidence(
@@ -100,6 +101,7 @@ def test_the_schema_asks_for_every_key_that_a_plan_has_and_allows_no_other():
     assert len(seen) > 20
     for document, described in seen:
         later = LATER if document is whole else set()
+        later |= {"files", "rank"} if "drift" in document else set()
         assert set(document) == set(described["properties"]) == later | set(described["required"])
         assert described["additionalProperties"] is False
 
@@ -119,8 +121,13 @@ def test_what_is_no_object_is_no_plan(document):
         Plan.from_json(document)
 
 
+NAN, INF = float("nan"), float("inf")
 TABLE = r"the plan's table must have 2 rows \(blocks\) of 1 sizes \(slots\)"
-COUNT = r"the plan states {} parameters, but its table trains {}: it was edited by hand; export it"
+COUNT = (
+    r"the plan states {} parameters, but its table trains {}, and its budget '1%' allows .*: it "
+    r"was edited by hand \(its largest cell is lora@attention\.query of size 2 in block 1, 16 "
+    r"parameters\); put its sizes back, or export it again"
+)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +136,10 @@ COUNT = r"the plan states {} parameters, but its table trains {}: it was edited 
         ({}, r"this is no plan: at the document: '.*' is a required property"),
         (without("recipe"), r"this is no plan: at the document: 'recipe' is a required property"),
         (without("recipe/epochs"), r"this is no plan: at recipe: 'epochs' is a required property"),
-        (edited("colour", "red"), r"at the document: Additional properties .* \('colour'"),
-        (edited("task/colour", "red"), r"at task: Additional properties .* \('colour'"),
+        (edited("colour", "red"), r"the plan was edited after it was written"),
+        (edited("task/colour", "red"), r"the plan was edited after it was written"),
+        (edited("recipe/scales", {"lora": NAN}), r"at recipe/scales/lora: it must be a finite"),
+        (edited("expected/trial_score", -INF), r"at expected/trial_score: it must be a finite"),
         (edited("version", "1"), r"at version: 1 was expected"),
         (edited("version", 0), r"at version: 1 was expected"),
         (edited("seed", -1), r"at seed: -1 is less than the minimum of 0"),
@@ -152,8 +161,73 @@ def test_a_plan_that_is_not_what_it_says_is_refused(document, message):
         Plan.from_json(document)
 
 
+def test_a_number_that_is_none_is_refused_in_a_file_without_a_digest(tmp_path):
+    document = edited("recipe/learning_rates/lora", NAN)
+    del document["digest"]
+    (tmp_path / "plan.json").write_text(json.dumps(document), encoding="utf-8")
+
+    with pytest.raises(PlanError, match=r"at recipe/learning_rates/lora: it must be a finite"):
+        read_plan(tmp_path)
+
+
+def newer(**fields) -> dict:
+    """Return the document as an autopeft would write it that has more fields, with its digest."""
+    document = {name: value for name, value in FULL.to_json().items() if name != "signature"}
+    document |= fields
+    document["exported"]["colour"] = "red"
+    said = {name: value for name, value in document.items() if name != "digest"}
+    return document | {"signature": None, "digest": digest(said)}
+
+
+def test_fields_of_a_newer_autopeft_are_kept_unread():
+    document = newer(measured={"in": [1, 2]})
+
+    plan = Plan.from_json(json.loads(json.dumps(document)))
+
+    assert replace(plan, unknown={}) == replace(FULL, signature=None)
+    assert plan.unknown == {"measured": {"in": [1, 2]}, "exported": {"colour": "red"}}
+    assert plan.digest == document["digest"]
+    assert plan.to_json() == document
+
+
+def test_fields_of_a_newer_autopeft_belong_to_the_digest():
+    document = newer(measured=1)
+
+    with pytest.raises(PlanError, match="the plan was edited after it was written"):
+        Plan.from_json(document | {"measured": 2})
+
+
+def test_what_is_made_of_a_newer_plan_says_only_what_is_known():
+    plan = Plan.from_json(newer(measured=1))
+
+    assert plan.transfer(to=plan.backbone).unknown == {}
+    assert replace(plan, exported=None).to_json()["exported"] is None
+
+
+def test_a_plan_that_requires_what_is_not_known_is_refused():
+    with pytest.raises(PlanError, match=r"the plan requires gates, two, which this .*: update aut"):
+        Plan.from_json(newer(requires=["gates", "two"]))
+
+
+def test_unknown_fields_are_refused_where_no_digest_vouches_for_them():
+    document = newer(measured=1)
+    del document["digest"]
+
+    with pytest.raises(
+        PlanError, match=r"does not know \(exported, measured\) and no digest: if a"
+    ):
+        Plan.from_json(document)
+
+
+def test_a_plan_is_transferred_to_a_model_by_its_name_in_another_place():
+    with pytest.raises(
+        PlanError, match=r"takes a Backbone, and 'package:a' is none: .* autopeft\."
+    ):
+        a_plan().transfer(to="package:a")
+
+
 def test_a_document_that_only_the_schema_takes_for_a_plan_is_refused_too(monkeypatch):
-    monkeypatch.setattr("autopeft.plan.schema", lambda: True)
+    monkeypatch.setattr("autopeft.plan.schema", dict)
 
     with pytest.raises(
         PlanError, match=r"this is no plan: at seed: Input should be a valid integer"
@@ -251,6 +325,19 @@ def test_what_is_said_of_an_export_belongs_to_the_digest():
 
     assert copied.digest != a_plan().digest
     assert Plan.from_json(json.loads(json.dumps(copied.to_json()))) == copied
+
+
+def test_a_copy_of_before_files_and_ranks_were_kept_stays_readable():
+    drift = Drift(largest=0.1, mean=0.01, scale=1.0, same=1.0, examples=4)
+    exported = Exported(plan=a_plan().digest, format="merged", drift=drift, probe=(0.5,))
+    copied = replace(a_plan(), exported=exported)
+    old = copied.to_json()
+    for name in ("digest", "signature", "transferred", "evidence"):
+        del old[name]
+    for name in ("files", "rank"):
+        del old["exported"][name]
+
+    assert Plan.from_json(old | {"digest": digest(old)}) == copied
 
 
 def test_evidence_and_where_it_was_transferred_from_belong_to_the_digest():

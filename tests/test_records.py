@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from autopeft.records import digest, from_json, to_json
+from autopeft.records import digest, divided, from_json, joined, not_finite, to_json
 from autopeft.study import Study
 from autopeft.trial import Measurement, Purpose, Recipe, State, Trial
 from tests.builders import a_measurement, a_proposal, a_study, a_trial
@@ -103,3 +103,21 @@ def test_studies_and_trials_have_documents_of_plain_values():
     assert plain(to_json(a_study()))
     assert plain(to_json(Trial(number=0, proposal=a_proposal())))
     assert from_json(Study, to_json(a_study())).id == a_study().id
+
+
+def test_a_document_is_divided_by_a_schema_and_joined_again():
+    described = {"properties": {"a": {"properties": {"b": {}}}, "c": {"type": "array"}}}
+    document = {"a": {"b": 1, "new": 2}, "c": [{"any": 1}], "later": {"x": 3}}
+
+    known, unknown = divided(document, described)
+
+    assert known == {"a": {"b": 1}, "c": [{"any": 1}]}
+    assert unknown == {"a": {"new": 2}, "later": {"x": 3}}
+    assert joined(known, unknown) == document
+    assert joined({"a": None}, unknown) == {"a": None, "later": {"x": 3}}
+
+
+def test_numbers_that_are_not_finite_are_named():
+    document = {"a": [1, math.nan], "b": {"c": -math.inf}, "d": 1e300, "e": "nan"}
+
+    assert list(not_finite(document)) == ["a/1", "b/c"]

@@ -10,7 +10,7 @@ import typer
 
 from autopeft.answer import counted
 from autopeft.cli import options as opt
-from autopeft.cli.console import say, show_json, show_table
+from autopeft.cli.console import note, say, show_json, show_table
 from autopeft.errors import PlanError
 from autopeft.files import results_folder, write_json
 from autopeft.plan import FILE, Plan, read_plan
@@ -214,6 +214,11 @@ def check(
         "" if "digest" in document else " (it states none: it was written by an older autopeft)"
     )
     say(f"plan {read.digest[:12]} is in order{digest}")
+    if read.unknown:
+        note(
+            f"it has fields that this autopeft does not know ({', '.join(read.unknown)}): it was "
+            "written by a newer one; update autopeft to read all of it"
+        )
 
 
 def _check_model(plan: Plan, model: str) -> None:
@@ -267,7 +272,7 @@ def verify(
     if as_json:
         show_json([to_json(finding) for finding in findings])
     else:
-        rows = [("ok" if f.right else "NO", f.what, f.found) for f in findings]
+        rows = [(f.state, f.what, f.found) for f in findings]
         show_table("", ("", "what", "found"), rows)
     if not all(finding.right for finding in findings):
         raise typer.Exit(_DIFFERENT)

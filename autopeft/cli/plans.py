@@ -214,6 +214,10 @@ def _followed(
     raise RuntimeError("training ended without an outcome")
 
 
-def schema() -> None:
+def schema(
+    _of: Annotated[
+        Literal["plan"], typer.Argument(metavar="plan", help="What the schema is of.")
+    ] = "plan",
+) -> None:
     """Print the JSON Schema of a plan."""
     show_json(plan_schema())

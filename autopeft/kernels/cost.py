@@ -3,8 +3,8 @@
 Traffic counts each operand read once and each result written once, as a kernel does that keeps all
 else on the chip; arithmetic counts the products, two operations for each multiplication, and where
 there are none the work on each number. So no time on a device can be below ``Device.seconds``, as
-long as operands lie in its memory and not in a cache from the call before. ``width`` is how many
-bytes a number has that is not trained.
+long as operands lie in its memory and not in a cache from the call before, and fp32 is multiplied
+as such and not in TF32. ``width`` is how many bytes a number has that is not trained.
 """
 
 import time
@@ -75,7 +75,8 @@ def _gpu(name: str, *, halves: float, single: float, bandwidth: float) -> Device
     return Device(name=name, flops=flops, bandwidth=bandwidth)
 
 
-# Data sheets of the fastest board of each name, dense, without TF32, which our kernels do not use:
+# Data sheets of the fastest board of each name, dense. For fp32 without TF32: where torch is set to
+# that, lora_linear and prefix_attention multiply in it, and their products may be faster than this.
 # NVIDIA A100 80GB SXM (312 TFLOPS, 19.5, 2,039 GB/s), NVIDIA H100 SXM (989.4, 66.9, 3.35 TB/s),
 # AMD Instinct MI300X (1,307.4, 163.4, 5.3 TB/s).
 GPUS = (

@@ -2,5 +2,6 @@
 
 `applying` puts a plan into a model, `keeping` saves and loads what was trained. `opening` finds
 model and weights again; `peft_format`, `merging`, `script` and `card` write them in forms that
-others read; `verifying` holds them against their plan, and `serving` says who would serve them.
+others read; `verifying` holds them against their plan and what was `recorded` of them, and
+`serving` says who would serve them.
 """

@@ -44,7 +44,8 @@ def in_the_way(plan: Plan, kind: Kind) -> Iterator[str]:
             yield f"{cell}: {why}"
     if same := [cell for cell in cells_of(plan) if prompts.KINDS.get(cell.slot.method) == kind]:
         yield from prompts.uneven(plan, same, kind)
-    if kind == "LORA" and not _PRODUCTS & set(plan.configuration.methods(plan.slots)):
+    methods = set(plan.configuration.methods(plan.slots))
+    if kind == "LORA" and "bitfit" in methods and not _PRODUCTS & methods:
         yield "the plan: peft saves biases only beside a LoRA, and there is none"
 
 

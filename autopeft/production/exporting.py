@@ -23,6 +23,7 @@ from autopeft.production.merging import can_stream, merge_in_place
 from autopeft.production.opening import Opened, holds, transformer_in
 from autopeft.production.peft_format import read_peft, write_peft
 from autopeft.production.prompts import KINDS, probed, shown
+from autopeft.production.reading import digests_in
 from autopeft.production.terms import Adapter, Kind
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.training.pretrained import load_backbone
@@ -87,13 +88,14 @@ def export_peft(
     file = _write_head(head, folder) if not saved else None
     largest = max((p.rank for p in adapter.products.values()), default=None)
     probe = numbers_of(probed(plan, tuned))
-    _write_copy(
-        plan, folder, Exported(plan=plan.digest, format="peft", drift=measured, probe=probe)
-    )
-    return Written(
-        folder=folder, what=f"peft {adapter.kind}", drift=measured, head=file,
+    exported = Exported(
+        plan=plan.digest, format="peft", drift=measured, probe=probe, files=digests_in(folder),
         rank=largest if convert else None,
     )  # fmt: skip
+    _write_copy(plan, folder, exported)
+    return Written(
+        folder=folder, what=f"peft {adapter.kind}", drift=measured, head=file, rank=exported.rank
+    )
 
 
 def _exact(plan: Plan, kind: Kind, model: Any) -> Adapter:
@@ -134,7 +136,9 @@ def export_merged(opened: Opened, folder: Path) -> Written:
     measured = drift(before, scores_of(merged, inputs))
     file = _write_head(head, folder) if head and not saved else None
     probe = numbers_of(transformer_of(plan, merged))
-    exported = Exported(plan=plan.digest, format="merged", drift=measured, probe=probe)
+    exported = Exported(
+        plan=plan.digest, format="merged", drift=measured, probe=probe, files=digests_in(folder)
+    )
     _write_copy(plan, folder, exported)
     what = type(transformer_in(merged)).__name__
     return Written(folder=folder, what=what, drift=measured, head=file)

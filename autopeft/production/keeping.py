@@ -21,6 +21,7 @@ from autopeft.production.reading import (
     Weights,
     check_fit,
     check_numbers,
+    digest_of,
     read_weights,
 )
 from autopeft.training.fingerprint import is_other
@@ -50,6 +51,7 @@ def save(model: nn.Module, folder: str | Path) -> Path:
         "plan": held.plan.digest,
         "backbone": held.fingerprint,
         "class": type(outer).__name__,
+        "values": digest_of(tensors),
     }
     if (kind := held_in(held.base)) == "float32":
         says["probe"] = json.dumps(numbers_of(held.base))

@@ -33,6 +33,12 @@ _ALONE = {
 }
 """Methods of which a block needs nothing that another block has."""
 _WEIGHTS = ".safetensors"
+_INDEX = f"model{_WEIGHTS}.index.json"
+_OTHERS = {
+    *(_WEIGHTS, ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot", ".tflite", ".gguf"),
+    *(".onnx", ".onnx_data", ".npz", ".xml", ".mlmodel"),
+}
+"""Suffixes of weights in files that are not merged into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +139,7 @@ def _names(plan: Plan, base: nn.Module, row: int) -> list[str]:
 def _places(folder: Path) -> dict[str, Place]:
     """Find every tensor in the files of a directory."""
     found = {}
-    for file in sorted(folder.glob(f"*{_WEIGHTS}")):
+    for file in _weights(folder):
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(length))
@@ -142,6 +148,16 @@ def _places(folder: Path) -> dict[str, Place]:
                 start, end = (8 + length + offset for offset in entry["data_offsets"])
                 found[name] = Place(file=file.name, start=start, end=end)
     return found
+
+
+def _weights(folder: Path) -> list[Path]:
+    """List the files that transformers loads, of all that a directory may have."""
+    if (whole := folder / f"model{_WEIGHTS}").is_file():
+        return [whole]
+    if (index := folder / _INDEX).is_file():
+        listed = json.loads(index.read_text("utf-8"))["weight_map"].values()
+        return [folder / name for name in sorted(set(listed))]
+    return sorted(folder.glob(f"*{_WEIGHTS}"))
 
 
 def _prefix(base: Any, places: Mapping[str, Place]) -> str:
@@ -172,11 +188,33 @@ def _copied(source: Path, folder: Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
+        weights = {file.name for file in _weights(source)}
         for file in sorted(source.iterdir()):
-            if file.is_file() and file.name not in {"README.md", ".gitattributes"}:
+            if file.is_file() and (file.name in weights or _stays_right(file)):
                 shutil.copyfile(file, partial / file.name)
+        for part in _modules(source):
+            shutil.copytree(part, partial / part.name)
         yield partial
         for file in sorted(partial.iterdir()):
+            if file.is_dir():
+                shutil.rmtree(folder / file.name, ignore_errors=True)
             file.replace(folder / file.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _stays_right(file: Path) -> bool:
+    """Tell files that stay right from the model's weights in other forms, which are not merged."""
+    if file.name in {"README.md", ".gitattributes"}:
+        return False
+    return file.name == _INDEX or not _OTHERS & set(file.suffixes)
+
+
+def _modules(source: Path) -> list[Path]:
+    """List the folders of what sentence-transformers puts after the backbone, such as pooling."""
+    try:
+        listed = json.loads((source / "modules.json").read_text("utf-8"))
+        names = {module["path"] for module in listed}
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    return [part for part in sorted(source.iterdir()) if part.is_dir() and part.name in names]

@@ -26,7 +26,14 @@ class Opened:
         """Load the model as it was before the plan, with a fresh head."""
         if not set(self.weights.head) - {"weight", "bias"}:
             return model_for(self.plan, self.files.reference)
-        return _of_class(self.plan, self.files, self.weights)
+        name = self.weights.says.get("class", "")
+        if (whole := of_class(self.plan, self.files, name)) is None:
+            raise PlanError(
+                f"the weights in {self.weights.file} were trained in a {name or 'model'} with a "
+                f"head ({', '.join(self.weights.head)}) that neither autopeft nor transformers "
+                "knows: load them in your own code with autopeft.load(model, folder)"
+            )
+        return whole
 
     def trained(self) -> Any:
         """Load the model with plan, trained weights and head."""
@@ -55,19 +62,14 @@ def transformer_in(whole: Any) -> Any:
     return whole.backbone if isinstance(whole, Headed) else whole
 
 
-def _of_class(plan: Plan, files: ModelFiles, weights: Weights) -> Any:
+def of_class(plan: Plan, files: ModelFiles, name: str) -> Any | None:
+    """Load a plan's model in a class of transformers; None where there is no such class."""
     import torch
     import transformers
 
-    name = weights.says.get("class", "")
     kind: Any = getattr(transformers, name, None)
     if kind is None:
-        head = ", ".join(weights.head)
-        raise PlanError(
-            f"the weights in {weights.file} were trained in a {name or 'model'} with a head "
-            f"({head}) that neither autopeft nor transformers knows: load them in your own code "
-            "with autopeft.load(model, folder)"
-        )
+        return None
     options = {} if plan.task.head == "lm" else {"num_labels": plan.task.outputs}
     whole = kind.from_pretrained(
         files.path, dtype=torch.float32, local_files_only=True, trust_remote_code=False, **options

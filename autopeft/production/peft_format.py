@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from autopeft.errors import PlanError
 from autopeft.production import prompts
+from autopeft.production.reading import check_files
 from autopeft.production.terms import Adapter, Product
 
 _ADAPTER = "default"
+_WEIGHTS = "adapter_model.safetensors"
 
 
 def write_peft(
@@ -52,11 +56,41 @@ def write_peft(
 
 
 def read_peft(model: Any, folder: Path) -> Any:
-    """Load an adapter into a plain model, as anyone would."""
+    """Load an adapter into a plain model, as anyone would.
+
+    Raises:
+        PlanError: It has a tensor that is not the model's, or lacks one, which the library passes
+            over; or it holds what is no number.
+    """
     from peft import PeftModel
 
+    file = folder / _WEIGHTS
+    if not file.is_file():
+        raise PlanError(f"there is no {_WEIGHTS} in {folder}: save the adapter as safetensors")
+    check_files(folder)
     with _quiet():
-        return PeftModel.from_pretrained(model, str(folder)).eval()
+        tuned = PeftModel.from_pretrained(model, str(folder)).eval()
+    _check_taken(tuned, file)
+    return tuned
+
+
+def _check_taken(tuned: Any, file: Path) -> None:
+    from peft import get_peft_model_state_dict
+
+    with safe_open(file, "pt") as opened:
+        brought = set(opened.keys())
+    taken = set(get_peft_model_state_dict(tuned, save_embedding_layers=False))
+    where = f"in a {type(tuned.get_base_model()).__name__}"
+    if extra := sorted(brought - taken):
+        raise PlanError(
+            f"{file} has {extra[0]!r}, which has no place {where} ({len(extra)} too many): give "
+            "the adapter as it was exported"
+        )
+    if missing := sorted(taken - brought):
+        raise PlanError(
+            f"{file} lacks {missing[0]!r}, which has a place {where} ({len(missing)} missing): "
+            "give the adapter as it was exported"
+        )
 
 
 def config_of(

@@ -1,5 +1,6 @@
 """Plans and trained weights, read from files and checked before anything is changed by them."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ class Weights:
     methods: Mapping[str, Tensor]
     head: Mapping[str, Tensor]
     says: Mapping[str, str]
+
+    @property
+    def all(self) -> dict[str, Tensor]:
+        """Every tensor, by its name in the file."""
+        return {**self.methods, **{f"{HEAD}{name}": t for name, t in self.head.items()}}
 
 
 def read_weights(folder: Path) -> Weights:
@@ -75,11 +81,48 @@ def cell_of(name: str) -> str:
     return f"{parameter} of {slot} in block {block}" if parameter else repr(name)
 
 
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """Name tensors with their values, types and shapes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {_dtype(tensor)} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def digests_in(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of weights in a directory, by its name."""
+    found = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def check_files(folder: Path) -> None:
+    """Refuse files of weights that hold values that are infinite or no numbers.
+
+    Raises:
+        PlanError: One does, or cannot be read; the tensor is named.
+    """
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as opened:
+                for name in opened.keys():  # noqa: SIM118  # it is no mapping
+                    check_numbers({name: opened.get_tensor(name)}, str(file))
+        except (OSError, SafetensorError) as error:
+            raise PlanError(f"cannot read the weights in {file}: {error}") from None
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
 def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
     """Refuse tensors that are not those that a configuration, or a head, has.
 
     Raises:
-        PlanError: One is missing, left over or of another shape; the cell is named.
+        PlanError: One is missing, left over, of another shape or no fractions; the cell is named.
     """
     if missing := sorted(set(wanted) - set(found)):
         raise PlanError(
@@ -92,6 +135,11 @@ def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: 
             "many): it was trained from another plan; give that plan, or its own weights"
         )
     for name, tensor in wanted.items():
+        if found[name].is_floating_point() != tensor.is_floating_point():
+            raise PlanError(
+                f"{where} has {cell_of(name)} in {_dtype(found[name])} instead of "
+                f"{_dtype(tensor)}: these are not the values that training wrote; give those"
+            )
         if found[name].shape != tensor.shape:
             raise PlanError(
                 f"{where} has {cell_of(name)} in the shape {tuple(found[name].shape)} instead of "

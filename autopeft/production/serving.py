@@ -72,7 +72,7 @@ def vllm_verdict(plan: Plan, cap: int = USUAL_CAP) -> Verdict:
     """Judge a plan's adapter for a vLLM whose ``--max-lora-rank`` is ``cap``."""
     ranks = _ranks(plan)
     needs = next((known for known in CAPS if known >= max(ranks.values(), default=1)), None)
-    reasons = [*_task(plan), *_methods(plan, _VLLM_REFUSES), *_too_large(ranks, cap)]
+    reasons = _task(plan) or [*_methods(plan, _VLLM_REFUSES), *_too_large(ranks, cap)]
     allowed = cap if reasons else needs
     return Verdict(
         server="vLLM",
@@ -87,7 +87,7 @@ def vllm_verdict(plan: Plan, cap: int = USUAL_CAP) -> Verdict:
 
 def tgi_verdict(plan: Plan) -> Verdict:
     """Judge a plan's adapter for TGI on one accelerator; more of them pad ranks further."""
-    reasons = [*_task(plan), *_methods(plan, _TGI_REFUSES), *_uneven(plan)]
+    reasons = _task(plan) or [*_methods(plan, _TGI_REFUSES), *_uneven(plan)]
     return Verdict(
         server="TGI",
         takes=not reasons,
@@ -106,12 +106,15 @@ def _where_needed(
     return nearest if reasons and there and plan.task.kind == "causal_lm" else None
 
 
-def _task(plan: Plan) -> Iterator[str]:
-    if plan.task.kind != "causal_lm":
-        yield (
-            "its adapters are LoRA on language models that continue a text, and this plan is for "
-            f"{plan.task.kind}: serve it merged (autopeft export --format merged)"
-        )
+def _task(plan: Plan) -> list[str]:
+    """Say that a task is not served at all: then nothing else need be said."""
+    if plan.task.kind == "causal_lm":
+        return []
+    reason = (
+        "its adapters are LoRA on language models that continue a text, and this plan is for "
+        f"{plan.task.kind}: serve it merged (autopeft export --format merged)"
+    )
+    return [reason]
 
 
 def _methods(plan: Plan, refusals: Mapping[str, str]) -> Iterator[str]:

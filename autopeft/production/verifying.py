@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +9,41 @@ import torch
 
 from autopeft.errors import AutopeftError, PlanError
 from autopeft.plan import FILE, Plan, read_plan
-from autopeft.production.adapters import adapter_of, kind_of, scale
+from autopeft.production.adapters import adapter_of, kind_of
 from autopeft.production.applying import applied, apply
 from autopeft.production.fitting import transformer_of
 from autopeft.production.heads import check_weights, model_for
-from autopeft.production.opening import open_trained, transformer_in
+from autopeft.production.opening import Opened, of_class, open_trained, transformer_in
 from autopeft.production.prompts import KINDS, probed
-from autopeft.production.reading import WEIGHTS, check_fit, read_weights
+from autopeft.production.reading import (
+    WEIGHTS,
+    check_files,
+    check_fit,
+    check_numbers,
+    read_weights,
+)
+from autopeft.production.recorded import (
+    NOTHING,
+    Finding,
+    NothingRecordedError,
+    check_exported_files,
+    check_probe,
+    check_values,
+    converted,
+    counted,
+    probe_of_copy,
+    tried,
+)
 from autopeft.production.terms import cells_of
 from autopeft.training.model_files import find_model
-from autopeft.training.probe import apart, numbers_of
+from autopeft.training.probe import numbers_of
 
 _ADAPTER_CONFIG = "adapter_config.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at, whether it is as the plan says, and what was found."""
-
-    what: str
-    right: bool
-    found: str
+_CLASSES = {
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+}
+"""In what other programs train the kinds of task that `peft` names."""
 
 
 def verify(plan: Plan, folder: Path, model: str | None = None) -> Iterator[Finding]:
@@ -52,14 +65,16 @@ def verify(plan: Plan, folder: Path, model: str | None = None) -> Iterator[Findi
             "or config.json)"
         )
     yield _copy(plan, folder)
-    yield _tried("backbone", lambda: _backbone(plan, model))
+    yield tried("backbone", lambda: _backbone(plan, model))
     yield from looks(plan, folder, model)
 
 
 def _copy(plan: Plan, folder: Path) -> Finding:
     def look() -> str:
         if not (folder / FILE).is_file():
-            return "no plan lies beside it; autopeft export and autopeft train put one there"
+            raise NothingRecordedError(
+                "no plan lies beside it; autopeft export and autopeft train put one there"
+            )
         copy = read_plan(folder / FILE)
         named = copy.exported.plan if copy.exported else copy.digest
         if named != plan.digest:
@@ -68,7 +83,7 @@ def _copy(plan: Plan, folder: Path) -> Finding:
             )
         return plan.digest[:12]
 
-    return _tried("plan digest", look)
+    return tried("plan digest", look)
 
 
 def _backbone(plan: Plan, model: str | None) -> str:
@@ -84,7 +99,8 @@ def _own(plan: Plan, folder: Path, model: str | None) -> Iterator[Finding]:
             raise PlanError(f"they were trained from the plan {says.get('plan', 'unknown')[:12]}")
         return "finite, and of this plan"
 
-    yield _tried("weights", weights)
+    yield tried("weights", weights)
+    yield tried("values", lambda: check_values(read_weights(folder)))
     try:
         opened = open_trained(plan, folder, model)
         fresh = apply(plan, opened.plain())
@@ -97,44 +113,73 @@ def _own(plan: Plan, folder: Path, model: str | None) -> Iterator[Finding]:
         check_fit(opened.weights.methods, held.injection.state(), str(folder))
         return f"{len(opened.weights.methods)} tensors"
 
-    yield _tried("shapes", shapes)
-    yield _counted("trained parameters", plan.parameters, held.injection.count())
+    yield tried("shapes", shapes)
+    yield counted("trained parameters", plan.parameters, held.injection.count())
     trained = sum(p.numel() for p in fresh.parameters() if p.requires_grad)
     scaffold = sum(p.numel() for p in held.injection.scaffold())
     head = sum(p.numel() for p in held.head.values())
-    yield _counted("trainable set", plan.parameters + head, trained - scaffold)
+    yield counted("trainable set", plan.parameters + head, trained - scaffold)
     if opened.weights.says.get("class", "Headed") == "Headed":
-        yield _counted("head parameters", plan.head_parameters, head)
-    yield Finding(what="scales", right=True, found=_scales(plan))
+        yield counted("head parameters", plan.head_parameters, head)
+    yield tried("probe", lambda: _probe_of_own(opened))
 
-    def probe() -> str:
-        known = json.loads(opened.weights.says.get("probe", "[]"))
-        found = numbers_of(applied(opened.trained()).base)
-        return _probed(known or found, found) if known else "nothing recorded to compare with"
 
-    yield _tried("probe", probe)
+def _probe_of_own(opened: Opened) -> str:
+    says = opened.weights.says
+    if not (text := says.get("probe")):
+        why = f": the model was held in {says['held']}" if "held" in says else ""
+        raise NothingRecordedError(f"{NOTHING}{why}")
+    try:
+        known = [float(number) for number in json.loads(text)]
+    except (ValueError, TypeError):
+        raise PlanError(
+            f"what was recorded is damaged: {text[:20]!r} is no list of numbers"
+        ) from None
+    return check_probe(known, numbers_of(applied(opened.trained()).base))
 
 
 def _of_peft(plan: Plan, folder: Path, model: str | None) -> Iterator[Finding]:
     from autopeft.production.peft_format import read_peft
 
+    yield tried("files", lambda: check_exported_files(folder))
     try:
-        plain = model_for(plan, model)
-        whole = transformer_in(plain)
-        tuned = read_peft(whole, folder)
+        config = json.loads((folder / _ADAPTER_CONFIG).read_text("utf-8"))
+        tuned = read_peft(_wrapped(plan, config, model), folder)
     except (AutopeftError, ValueError, RuntimeError, OSError) as error:
         yield Finding(what="adapter", right=False, found=str(error))
         return
-    config = json.loads((folder / _ADAPTER_CONFIG).read_text("utf-8"))
     yield Finding(what="adapter", right=True, found=f"peft {config['peft_type']}")
-    plan_kind = kind_of(plan)
-    if config["peft_type"] == plan_kind == "LORA":
+    plan_kind, rank = kind_of(plan), converted(folder)
+    if rank is not None:
+        yield from _conversion(plan, tuned, rank)
+    elif config["peft_type"] == plan_kind == "LORA":
         yield from _ranks_and_scales(plan, tuned)
     if plan_kind in KINDS.values() and config["peft_type"] == plan_kind:
         own = ("prompt_encoder.", "adaption_")
         there = sum(p.numel() for n, p in tuned.named_parameters() if any(o in n for o in own))
-        yield _counted("parameters", plan.parameters, there)
-    yield _tried("probe", lambda: _probe_of_copy(folder, probed(plan, tuned)))
+        yield counted("parameters", plan.parameters, there)
+    yield tried("probe", lambda: probe_of_copy(folder, probed(plan, tuned)))
+
+
+def _wrapped(plan: Plan, config: Any, model: str | None) -> Any:
+    """Load what an adapter is for: the backbone alone, or the class that it was trained in."""
+    plain = transformer_in(model_for(plan, model))
+    mapping = config.get("auto_mapping") or {}
+    name = mapping.get("base_model_class") or _CLASSES.get(config.get("task_type"), "")
+    if name in {"", type(plain).__name__}:
+        return plain
+    if (whole := of_class(plan, find_model(model or plan.where.model), name)) is None:
+        raise PlanError(f"the adapter is for a {name}, which transformers does not know")
+    return whole
+
+
+def _conversion(plan: Plan, tuned: Any, rank: int) -> Iterator[Finding]:
+    """Hold the LoRA of a conversion against what was written: the plan has other cells."""
+    layers = [m for m in transformer_of(plan, tuned).modules() if hasattr(m, "lora_A")]
+    yield counted("largest rank", rank, max((m.r["default"] for m in layers), default=0))
+    scales = {round(module.scaling["default"], 9) for module in layers}
+    text = ", ".join(f"{value:g}" for value in sorted(scales))
+    yield Finding(what="scales", right=scales == {1.0}, found=text or "none")
 
 
 def _ranks_and_scales(plan: Plan, tuned: Any) -> Iterator[Finding]:
@@ -175,49 +220,19 @@ def _empty(plan: Plan, cell: Any) -> dict[str, torch.Tensor]:
 def _merged(plan: Plan, folder: Path, model: str | None) -> Iterator[Finding]:  # noqa: ARG001  # as the others
     from autopeft.training.pretrained import load_backbone
 
+    yield tried("files", lambda: check_exported_files(folder))
     try:
         whole = load_backbone(find_model(str(folder)), plan.task.kind)
         base = transformer_of(plan, whole)
     except AutopeftError as error:
         yield Finding(what="model", right=False, found=str(error))
         return
-    spoiled = [n for n, p in base.named_parameters() if not bool(torch.isfinite(p).all())]
-    yield Finding(
-        what="weights", right=not spoiled, found=f"{spoiled[0]} is spoiled" if spoiled else "finite"
-    )
-    yield _counted(
-        "parameters", plan.backbone.parameters, sum(p.numel() for p in base.parameters())
-    )
-    yield _tried("probe", lambda: _probe_of_copy(folder, base))
 
+    def weights() -> str:
+        check_files(folder)
+        check_numbers(dict(base.named_parameters()), str(folder))
+        return "finite"
 
-def _probe_of_copy(folder: Path, base: Any) -> str:
-    if not (folder / FILE).is_file():
-        return "nothing recorded to compare with: no plan lies beside it"
-    exported = read_plan(folder / FILE).exported
-    if exported is None:
-        raise PlanError("the plan beside it does not say what the model gave when it was exported")
-    return _probed(exported.probe, numbers_of(base))
-
-
-def _probed(known: Any, found: Any) -> str:
-    if (far := apart(known, found)) is not None:
-        raise PlanError(f"what the model gives differs by {far:.2g} from what was recorded")
-    return f"{len(found)} numbers as recorded"
-
-
-def _counted(what: str, planned: int, found: int) -> Finding:
-    said = f"{found:,}" if planned == found else f"{found:,}, and the plan says {planned:,}"
-    return Finding(what=what, right=planned == found, found=said)
-
-
-def _scales(plan: Plan) -> str:
-    found = {f"{cell.slot.method} {scale(plan, cell):g}" for cell in cells_of(plan)}
-    return ", ".join(sorted(found))
-
-
-def _tried(what: str, look: Any) -> Finding:
-    try:
-        return Finding(what=what, right=True, found=str(look()))
-    except AutopeftError as error:
-        return Finding(what=what, right=False, found=str(error))
+    yield tried("weights", weights)
+    yield counted("parameters", plan.backbone.parameters, sum(p.numel() for p in base.parameters()))
+    yield tried("probe", lambda: probe_of_copy(folder, base))

@@ -4,6 +4,7 @@ Axes: B batch, T tokens, C scores.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -88,5 +89,8 @@ def numbers_of(base: Any) -> tuple[float, ...]:
 def apart(known: Sequence[float], found: Sequence[float]) -> float | None:
     """Return how far two probes are apart where that is more than rounding does, else None."""
     size = max(1.0, sum(map(abs, known)) / max(1, len(known)))
-    largest = max((abs(a - b) for a, b in zip(known, found, strict=False)), default=0.0)
-    return largest if largest > _CLOSE * size or len(known) != len(found) else None
+    gaps = [abs(a - b) for a, b in zip(known, found, strict=False)]
+    # what is no number is close to nothing, and would be lost in a comparison
+    if len(known) == len(found) and all(isfinite(g) and g <= _CLOSE * size for g in gaps):
+        return None
+    return max((gap if isfinite(gap) else inf for gap in gaps), default=0.0)

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 import autopeft
 from autopeft.cli.app import app
+from autopeft.cli.plan import check
 from autopeft.errors import PlanError
 from autopeft.evidence import Evidence, Hardware
 from autopeft.files import write_json
@@ -94,6 +95,21 @@ def test_a_plan_in_order_passes_the_check(folder):
     shown = run("plan", "check", folder, "--model", folder / "model")
 
     assert shown == f"plan {autopeft.read_plan(folder).digest[:12]} is in order\n"
+
+
+def test_the_schema_is_printed_whether_or_not_it_is_said_of_what():
+    assert run("schema", "plan") == run("schema")
+    assert json.loads(run("schema"))["type"] == "object"
+
+
+def test_a_plan_of_a_newer_autopeft_passes_and_what_was_not_read_is_named(tmp_path, capsys):
+    plan = replace(a_plan(), unknown={"colour": "red"})
+
+    check(write_json(tmp_path / "plan.json", plan.to_json()))
+
+    said = capsys.readouterr()
+    assert said.out == f"plan {plan.digest[:12]} is in order\n"
+    assert "fields that this autopeft does not know (colour): it was written by a n" in said.err
 
 
 def test_a_plan_of_before_there_were_digests_passes_and_says_so(tmp_path):

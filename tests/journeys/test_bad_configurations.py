@@ -214,7 +214,7 @@ def with_a_truth(plan):
     ("edit", "said"),
     [
         (too_large, "lora@attention.query in block 0 is 4000, and may be 0 to 32"),
-        (smaller, "states 2,048 parameters, but its table trains 1,792: it was edited by hand"),
+        (smaller, "states 2,048 parameters, but its table trains 1,792, and its budget"),
         (with_a_truth, "True is not of type 'integer'"),
         (shallower, "the plan's table must have 2 rows (blocks) of 2 sizes (slots)"),
         (unknown, "there is no method 'of_a_plug_in' here: install the package"),

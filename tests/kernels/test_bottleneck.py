@@ -120,6 +120,23 @@ def test_the_form_of_a_cpu_agrees_with_the_definition(activation, norm):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-5 * float(other.abs().max()))
 
 
+@pytest.mark.parametrize("types", [*product((torch.float32, torch.bfloat16), repeat=3)])
+@pytest.mark.parametrize("form", ["naive", "eager"])
+def test_a_norm_may_be_of_two_types_and_neither_that_of_x(form, types):
+    leaves = operands(dtype=torch.float32)
+    leaves[0], leaves[5], leaves[6] = (
+        leaves[place].to(dtype) for place, dtype in zip((0, 5, 6), types, strict=True)
+    )
+    with forms.using(form):
+        found = outcome(bottleneck, leaves)
+
+    expected = outcome(naive.bottleneck, [leaf.double() for leaf in leaves])
+    for one, other, leaf in zip(found[1:], expected[1:], leaves, strict=True):
+        assert one.dtype is leaf.dtype
+        atol = 0.03 * other.abs().max().item()
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=atol)
+
+
 @pytest.mark.parametrize("form", ["naive", "eager"])
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_factors_may_be_masters_of_single_precision(form, half):

@@ -36,10 +36,23 @@ def test_a_gpu_without_triton_is_refused(monkeypatch):
 def test_a_form_that_is_asked_for_ends_with_its_block():
     with using("naive"):
         assert form_for(HERE) == "naive"
-        with using("triton"):
-            assert form_for(HERE) == "triton"
+        with using("eager"):
+            assert form_for(HERE) == "eager"
         assert form_for(HERE) == "naive"
     assert form_for(HERE) == "eager"
+
+
+def test_a_form_that_there_is_not_is_refused():
+    with pytest.raises(KernelError, match="no form 'fast': ask for naive, eager, triton"):
+        using("fast").__enter__()
+
+
+def test_triton_is_refused_on_a_processor_where_it_does_not_interpret(monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setattr(forms, "_triton_interprets", lambda: False)
+
+    with using("triton"), pytest.raises(KernelError, match="kernels cannot run on cpu: put the op"):
+        form_for(HERE)
 
 
 def test_a_form_that_is_asked_for_ends_with_an_error_too():
@@ -72,6 +85,23 @@ def test_operands_on_several_devices_are_named():
 def test_operands_of_an_unknown_type_are_named(dtype):
     with pytest.raises(KernelError, match=f"some_operator cannot take x in {dtype}: its kernels"):
         check_operands("some_operator", weight=HERE, x=HERE.to(dtype))
+
+
+@pytest.mark.parametrize(
+    ("operand", "said"),
+    [
+        (HERE.to_sparse(), r"take x in torch\.sparse_coo: its kernels know dense memory"),
+        (HERE.to("meta"), "take x on meta: it has a shape and no values"),
+        (HERE[0], "take x without axes: it is a single number"),
+    ],
+)
+def test_operands_that_are_no_numbers_in_memory_are_refused(operand, said):
+    with pytest.raises(KernelError, match=f"some_operator cannot {said}"):
+        check_operands("some_operator", x=operand)
+
+
+def test_some_operands_may_be_a_single_number():
+    check_operands("some_operator", ["gate"], x=HERE, gate=HERE[0])
 
 
 def test_double_precision_is_for_processors():

@@ -29,6 +29,12 @@ def test_nothing_beside_the_base_leaves_the_base():
     torch.testing.assert_close(gated_sum(base, [], []), base)
 
 
+def test_a_base_of_one_axis_has_gates_without_any():
+    found = gated_sum(torch.ones(3), [torch.ones(3)], [torch.tensor(0.5)])
+
+    assert found.tolist() == [1.5] * 3
+
+
 def test_gradients_are_those_of_finite_differences():
     leaves = random((2, 3, 4), (2, 3, 4), (2, 3, 4), (2, 1), (2, 3), dtype=torch.float64)
 

@@ -249,8 +249,9 @@ def test_leading_axes_may_be_any(axes):
     torch.testing.assert_close(found, definition(x, weight, bias, down, up), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_strides_may_be_any(dtype):
+@pytest.mark.parametrize("bias", [slice(None, None, 2), slice(20, None), None])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_strides_may_be_any(dtype, bias):
     """Inputs turned, a weight as GPT-2 stores it, factors cut from others, one gradient for all."""
     generator = torch.Generator().manual_seed(1)
 
@@ -258,14 +259,16 @@ def test_strides_may_be_any(dtype):
         return torch.randn(*size, generator=generator).to(dtype)
 
     given = [
-        random(33, 5, 3).permute(2, 1, 0), random(33, 20).T, random(40)[::2],
+        random(33, 5, 3).permute(2, 1, 0), random(33, 20).T,
+        random(1).expand(20) if bias is None else random(40)[bias],
         random(9, 66)[:4, ::2], random(9, 30)[:4, :20], random(1, 1, 20).expand(3, 5, 20),
     ]  # fmt: skip
 
     def summed(function, operands):
         leaves = [operand.detach().requires_grad_() for operand in operands]
-        function(*leaves).sum().backward()
-        return [leaf.grad for leaf in leaves]
+        y = function(*leaves)
+        y.sum().backward()
+        return [y.detach(), *(leaf.grad for leaf in leaves)]
 
     expected = summed(definition, [operand.double() for operand in given])
     for one, other in zip(summed(public, given), expected, strict=True):

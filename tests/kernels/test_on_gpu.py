@@ -42,6 +42,13 @@ def test_the_ways_that_were_chosen_are_kept(gpu, tmp_path):
     assert (tmp_path / FILE).exists()
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("case", USUAL, ids=lambda case: case.name)
+def test_operands_may_lie_on_a_gpu_that_is_not_the_current_one(case):
+    with torch.cuda.device(0):
+        assert differences(case, torch.bfloat16, torch.device("cuda", 1)) == []
+
+
 @pytest.mark.parametrize("case", ODD, ids=lambda case: case.name)
 def test_a_call_is_repeated_bit_for_bit(case, gpu):
     from parity import results

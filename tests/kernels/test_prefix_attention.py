@@ -342,6 +342,33 @@ def test_a_query_that_sees_nothing_weighs_all_keys_alike(dtype, number, keys):
     assert query.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("extra", ["softcap", "gate", "groups"])
+@pytest.mark.parametrize("form", ["naive", "eager"])
+def test_a_row_of_infinities_hides_everything_and_gives_no_nan(form, extra, dtype):
+    """All of the sequence is hidden; without a prefix there is nothing else to weigh.
+
+    Then all keys weigh alike, but in torch's fused attention in fp16, which multiplies in fp32,
+    where scores still count beside the lowest number of fp16.
+    """
+    (query, key, value, prefix, _), more = special(extra)
+    query, key, value = (x.detach().to(dtype).requires_grad_() for x in (query, key, value))
+    mask = torch.zeros(2, 1, 5, 5, dtype=dtype)
+    mask[:, :, 1] = -math.inf
+    beside = prefix if extra == "gate" else None
+
+    with forms.using(form):
+        out = prefix_attention(query, key, value, beside, mask, 9.0, **more)
+    out.float().sum().backward()
+
+    assert out.isfinite().all()
+    assert query.grad.isfinite().all()
+    fused = form == "eager" and extra == "groups"
+    if beside is None and not (fused and dtype is torch.float16):
+        mean = value.detach().float().mean(2).repeat_interleave(4 // value.shape[1], 1)
+        torch.testing.assert_close(out[:, :, 1].float(), mean, rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("form", ["naive", "eager"])
 def test_the_operator_takes_the_form_that_is_asked_for(form):
     given, more = special("gate")
@@ -367,11 +394,11 @@ def test_nothing_in_is_nothing_out():
             assert not prefix[0].grad.any()
 
 
-def called(*, mask=None, gate=None, dropout=0.0, **changed):
+def called(*, mask=None, gate=None, dropout=0.0, softcap=None, **changed):
     """Call the operator on operands of which some are changed."""
     query, key, value, prefix, _ = operands((2, 4, 3, 5, 2, 8), prefixed=True, masked=False)
     given = {"query": query, "key": key, "value": value, "prefix": prefix} | changed
-    return prefix_attention(*given.values(), mask, 0.4, dropout, gate_BTP=gate)
+    return prefix_attention(*given.values(), mask, 0.4, dropout, softcap=softcap, gate_BTP=gate)
 
 
 @pytest.mark.parametrize(
@@ -383,6 +410,12 @@ def called(*, mask=None, gate=None, dropout=0.0, **changed):
         ({"key": torch.ones(2, 4, 6, 8)}, r"G divides H, and got .*\(2, 4, 6, 8\) and \(2, 4, 5"),
         ({"query": torch.ones(2, 4, 3, 7)}, r"G divides H, and got \(2, 4, 3, 7\)"),
         ({"value": torch.ones(4, 5, 8)}, r"G divides H, and got .*\(4, 5, 8\)"),
+        ({"key": torch.ones(2, 0, 5, 8), "value": torch.ones(2, 0, 5, 8)}, r"G divides H, and got"),
+        ({"mask": torch.tensor(True)}, r"a mask that spreads to \(2, 4, 3, 5\), and got \(\)"),
+        ({"mask": torch.tensor(0.0)}, "cannot take mask without axes"),
+        ({"query": torch.tensor(1.0)}, "cannot take query without axes"),
+        ({"softcap": 0.0}, r"cannot bound scores by 0\.0: write a softcap above 0, or None"),
+        ({"softcap": -30.0}, r"cannot bound scores by -30\.0"),
         ({"prefix": (torch.ones(2, 30),) * 2}, "as all heads of the sequence, 32 and 32, and got"),
         ({"prefix": (torch.ones(2, 32), torch.ones(1, 32))}, "a prefix of as many keys as values"),
         ({"mask": torch.ones(2, 1, 3, 4) > 0}, r"a mask that spreads to \(2, 4, 3, 5\), and got"),

@@ -30,6 +30,28 @@ def test_a_matrix_may_be_stored_inputs_first():
     assert torch.equal(product(x_NI, turned_OI, bias_O), product(x_NI, weight_OI, bias_O))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("operand", ["x", "weight", "bias"])
+@pytest.mark.parametrize("stored", ["apart", "cut", "expanded"])
+def test_strides_may_be_any(stored, operand, dtype):
+    """Every second number, a part of a larger tensor, and one number for all."""
+    given = dict(zip(("x", "weight", "bias"), operands(7, 33, 17, dtype), strict=True))
+    whole = given[operand].repeat_interleave(2, -1)
+    width = whole.shape[-1] // 2
+    given[operand] = {
+        "apart": whole[..., ::2],
+        "cut": whole[..., 3 : 3 + width],
+        "expanded": whole[..., :1].expand(*whole.shape[:-1], width),
+    }[stored]
+
+    found = product(*given.values())
+
+    expected = product(*(tensor.contiguous() for tensor in given.values()))
+    known = linear(*(tensor.double() for tensor in given.values()))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.02 * known.abs().max().item())
+    torch.testing.assert_close(found.double(), known, rtol=0, atol=0.02 * known.abs().max().item())
+
+
 @pytest.mark.parametrize("leading", [(7,), (2, 3), (2, 1, 4)])
 def test_the_input_gets_the_gradient_of_a_linear_map(leading):
     _, weight_OI, bias_O = operands(7, 33, 17, torch.bfloat16)

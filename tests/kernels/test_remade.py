@@ -5,9 +5,15 @@ import torch
 from torch.nn.functional import gelu
 
 from autopeft.kernels.lora_linear.operator import lora_linear
-from autopeft.kernels.remade import forget, note, remade
+from autopeft.kernels.remade import forget, note, remade, sparing
 
 N, I, R, O = 6, 5, 2, 3  # noqa: E741  # axes
+
+
+@pytest.fixture(autouse=True)
+def _memory_is_short():
+    with sparing():
+        yield
 
 
 class Net:

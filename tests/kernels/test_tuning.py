@@ -3,13 +3,16 @@
 import json
 import multiprocessing
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 from autopeft.errors import KernelError
-from autopeft.kernels.tuning import FILE, Choices, Tiles, chosen
+from autopeft.kernels import tuning
+from autopeft.kernels.tuning import FILE, Choices, Tiles, chosen, run
 
+LAUNCHERS = sorted(Path(tuning.__file__).parent.glob("*/triton.py"))
 SLOW, FAST, HUGE = (Tiles(blocks={"N": n}) for n in (16, 32, 64))
 SECONDS = {16: 3.0, 32: 1.0}
 
@@ -161,3 +164,20 @@ def test_a_launch_says_what_the_compiler_would_warn_of():
         "num_stages": 3,
         "enable_fp_fusion": True,
     }
+
+
+def test_a_kernel_is_launched_as_it_was_cut():
+    launched = []
+
+    run("kernel", (1,), (SLOW,), launched.append, torch.zeros(1))
+
+    assert launched == [SLOW]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda file: file.parent.name)
+def test_every_launcher_goes_to_the_device_of_its_operands(launcher):
+    """By `run`, that is, and none by `chosen` alone, which stays on the current device."""
+    text = launcher.read_text("utf-8")
+
+    assert "run(" in text
+    assert "chosen(" not in text

@@ -212,7 +212,7 @@ def test_a_prompt_that_was_changed_on_disk_is_found(tmp_path):
         finding.what for finding in verify(opened.plan, tmp_path / "peft") if not finding.right
     ]
 
-    assert wrong == ["probe"]
+    assert wrong == ["files", "probe"]
 
 
 @pytest.mark.parametrize(
@@ -324,6 +324,15 @@ def test_biases_alone_are_no_adapter_of_peft(tmp_path):
 
     with pytest.raises(PlanError, match="peft saves biases only beside a LoRA, and there is none"):
         export_peft(opened, tmp_path / "peft")
+
+
+def test_biases_are_not_spoken_of_where_there_are_none(tmp_path):
+    plan = plan_on(tmp_path / "model", {"serial_adapter@ffn.norm": 2})
+
+    reasons = list(in_the_way(plan, kind_of_adapter(plan)))
+
+    assert reasons
+    assert not any("biases" in reason for reason in reasons)
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])

@@ -1,5 +1,6 @@
 """Weights are merged into files in their place, block by block."""
 
+import json
 import subprocess
 import sys
 
@@ -91,6 +92,27 @@ def test_what_needs_other_blocks_or_another_head_is_merged_in_memory(tmp_path):
     written = export_merged(opened, tmp_path / "merged")
 
     assert written.drift.largest < 1e-3
+
+
+def test_what_belongs_together_is_copied_and_no_weights_that_were_not_merged(tmp_path):
+    opened, _ = opened_on(tmp_path, {"lora@attention.query": 2})
+    model = tmp_path / "model"
+    others = {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.onnx", "old.safetensors"}
+    for name in others:
+        (model / name).write_bytes(b"not merged")
+    modules = [{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Normalize"}]
+    (model / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    for folder in ("1_Pooling", "onnx"):
+        (model / folder).mkdir()
+        (model / folder / "config.json").write_text("{}", encoding="utf-8")
+    kept = {file.name for file in model.iterdir() if file.is_file()} - others
+
+    merge_in_place(opened, tmp_path / "merged")
+    merge_in_place(opened, tmp_path / "merged")  # over what is there
+
+    found = {file.name for file in (tmp_path / "merged").iterdir()}
+    assert found == kept | {"1_Pooling"}
+    assert (tmp_path / "merged" / "1_Pooling" / "config.json").read_text("utf-8") == "{}"
 
 
 def test_weights_that_lack_a_cell_leave_no_files(tmp_path):

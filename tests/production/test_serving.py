@@ -72,12 +72,14 @@ def test_what_it_does_not_take_is_named_with_the_source(folder, sizes, reason, n
     assert nearest in found.nearest.summary(found.slots)
 
 
-def test_other_tasks_are_to_be_served_merged(folder):
-    found = verdict(folder, {"lora@attention.query": 4}, "bert")
+def test_other_tasks_are_to_be_served_merged_and_no_other_reason_is_given(folder):
+    plan = plan_on(folder / "bert", {"dora@attention.query": 24, "prefix@attention": 2}, "bert")
 
-    assert not found.takes
-    assert "this plan is for classification: serve it merged" in found.reasons[0]
-    assert found.nearest is None
+    for found in verdicts(plan):
+        assert not found.takes
+        assert len(found.reasons) == 1
+        assert "this plan is for classification: serve it merged" in found.reasons[0]
+        assert found.nearest is None
 
 
 def test_nothing_is_near_where_nothing_can_be_lora(folder):

@@ -75,3 +75,11 @@ def test_a_pooler_that_no_file_has_makes_no_other_model(tmp_path):
     torch.nn.init.normal_(two.pooler.dense.weight)
 
     assert not is_other(fingerprint(one), fingerprint(two))
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_what_is_no_number_is_close_to_nothing(odd):
+    assert apart([1.0, 2.0], [1.0, odd]) == float("inf")
+    assert apart([1.0, odd], [1.0, 2.0]) == float("inf")
+    assert apart([odd], [odd]) == float("inf")
+    assert apart([1.0, 2.0], [1.0, 2.0]) is None

@@ -161,9 +161,8 @@ def _to_queries(
     batch, heads, queries, _ = given.query_BHTK.shape
     if not dquery.numel():
         dquery = torch.empty_like(given.query_BHTK)
-    dgate_BHTP = None
-    if given.gate_BTP is not None:
-        dgate_BHTP = _sums(given, batch, heads, queries, given.learned)
+    gated = given.gate_BTP is not None
+    dgate_BHTP = _sums(given, batch, heads, queries, given.learned) if gated else None
     if given.causal:
         dmask.zero_()  # blocks that the order hides are not visited
     arguments = {
@@ -191,9 +190,8 @@ def _to_sequence(given: Operands, incoming: dict[str, Any], dkey: Tensor, dvalue
 def _to_prefix(given: Operands, incoming: dict[str, Any], dkey: Tensor, dvalue: Tensor) -> None:
     key, value = _prefix(given)
     width, value_width = given.query_BHTK.shape[3], given.value_BGSV.shape[3]
-    chunks = -(-given.query_BHTK.shape[2] // ROWS)
+    groups, chunks = given.key_BGSK.shape[1], -(-given.query_BHTK.shape[2] // ROWS)
     parts = given.query_BHTK.shape[0] * chunks
-    groups = given.key_BGSK.shape[1]
     dkey_NPGK = _sums(given, parts, len(key), groups, width)
     dvalue_NPGV = _sums(given, parts, len(key), groups, value_width)
     arguments = {
@@ -254,8 +252,8 @@ def _launch(
     kernel: Any, given: Operands, arguments: dict[str, Any], axis: str, examples: int | None = None
 ) -> None:
     """Start a kernel with a program for each block along an axis of each head of each example."""
-    heads = arguments["H" if axis == "T" else "G"]
-    many = heads * (len(given.query_BHTK) if examples is None else examples)
+    query = given.query_BHTK
+    many = arguments["H" if axis == "T" else "G"] * (len(query) if examples is None else examples)
 
     def launch(tiles: Tiles) -> None:
         blocks = dict(tiles.blocks)
@@ -264,7 +262,6 @@ def _launch(
         grid = (many * -(-arguments[axis] // blocks[f"BLOCK_{axis}"]),)
         kernel[grid](**arguments, **blocks, **tiles.options)
 
-    query = given.query_BHTK
     lengths = (_octave(arguments["T"]), _octave(arguments["S"]), _octave(many))
     kinds = (str(query.dtype), arguments["BLOCK_K"], arguments["MASK"], arguments["CAUSAL"])
     cuts = ways(kernel, query.element_size(), max(arguments["BLOCK_K"], arguments["BLOCK_V"]))
