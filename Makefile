@@ -16,11 +16,11 @@ demo: $(VENV)/ready
 	cd examples && ../$(BIN)/autopeft search --budget 1%
 
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart 0
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/interpreted
 
 test-all: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow or not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart 0 -m "slow or not slow"
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest -m "slow or not slow" tests/kernels/interpreted
 
 kernels: $(VENV)/ready-dev
