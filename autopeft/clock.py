@@ -13,6 +13,7 @@ class Clock:
 
     def __init__(self, limits: Limits, now: Callable[[], float]) -> None:
         self._now = now
+        self._half = (limits.seconds or 0.0) / 2
         self._end = None if limits.seconds is None else now() + limits.seconds
         self._runs: list[tuple[float, float]] = []
 
@@ -22,15 +23,20 @@ class Clock:
             before = trial.rungs[-1].share if trial.rungs else 0.0
             self._runs.append((trial.measurement.share - before, trial.measurement.seconds))
 
-    def has_room(self, trials: int) -> bool:
+    def has_room(self, trials: int, *, later: int = 0) -> bool:
         """Whether so many more whole trainings would end in time; the first is always tried.
 
         They are taken to last as long as the longest of the latest: costs differ between
-        configurations, and a busy machine becomes slower.
+        configurations, and a busy machine becomes slower. Time is kept for as many ``later`` ones;
+        at most half of all as long as the first run is among those latest, because it is often
+        slower than any after it.
         """
         if self._end is None:
             return True
-        return self._now() + trials * max(self._whole()[-_LATEST:], default=0.0) < self._end
+        runs = self._whole()
+        each = max(runs[-_LATEST:], default=0.0)
+        kept = later * each if len(runs) > _LATEST else min(later * each, self._half)
+        return self._now() + trials * each + kept < self._end
 
     def _whole(self) -> list[float]:
         """Return how long each run would have taken for a whole training.

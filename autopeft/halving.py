@@ -2,13 +2,16 @@
 
 Successive halving by promotion (asynchronous; Li et al. 2020, arXiv 1810.05934): a trial is
 measured at the first rung and pauses. Of all that were measured at a rung, the best ``1 / ETA`` may
-go on to the next. At a rung below the last the validation loss stands for the score: after a short
-training many trials predict alike, and how sure they are of it still tells them apart. On the table
-benchmark, among the 80 configurations of the highest inherited scores, Kendall's tau of the score
-after a third with the final one is 0.12 and 0.50 (two seeds), that of the loss 0.36 and 0.60. What
-is best is decided by non-dominated rank where there are several objectives, and among equals by the
-loss and then the score. Everything follows from the trials alone, so a search that was stopped goes
-on in the same way, with any executor.
+go on to the next, rounded up where the paper rounds down: so the first goes on at once, a search
+has an answer after one training, and what goes on does not depend on how long the search will be.
+
+At a rung below the last the validation loss stands for the score: after a short training many
+trials predict alike, and how sure they are of it still tells them apart. On the table benchmark,
+among the 80 configurations of the highest inherited scores, Kendall's tau of the score after a
+third with the final one is 0.12 and 0.50 (two seeds), that of the loss 0.36 and 0.60. What is best
+is decided by non-dominated rank where there are several objectives, and among equals by the loss
+and then the score. Everything follows from the trials alone, so a search that was stopped goes on
+in the same way, with any executor.
 
 Baselines and searched trials are halved apart, so that both have some that are trained to the end.
 All baselines fill the budget: among them the loss alone decides.
@@ -26,17 +29,16 @@ ETA = 3
 POOLS = (Purpose.BASELINE, Purpose.SEARCH)
 
 
-def promotion(study: Study, trials: Iterable[Trial], *, last: bool) -> tuple[Trial, float] | None:
+def promotion(study: Study, trials: Iterable[Trial]) -> tuple[Trial, float] | None:
     """Return a paused trial that goes on and the share up to which it does, or None.
 
-    Higher rungs first. ``last`` says that no new trial will come: then the share of those that go
-    on is rounded up, so that at least one of each pool is trained to the end.
+    Higher rungs first.
     """
     known = list(trials)
     for low, high in reversed(list(zip(study.rungs, study.rungs[1:], strict=False))):
         for pool in POOLS:
             measured = [t for t in known if t.proposal.purpose is pool and _is_number(t, low)]
-            allowed = math.ceil(len(measured) / ETA) if last else len(measured) // ETA
+            allowed = math.ceil(len(measured) / ETA)
             for trial in _ordered(study, pool, measured, low)[:allowed]:
                 if trial.state is State.PAUSED and trial.proposal.fidelity.share == low:
                     return trial, high

@@ -67,8 +67,8 @@ def search(
                 lease.renew()
                 if not trial.ended:
                     yield running.begin(trial)
-            while clocked.has_room(1 + beside() + 2 * study.finals):
-                if better := promotion(study, running.known, last=False):
+            while clocked.has_room(1 + beside(), later=2 * study.finals):
+                if better := promotion(study, running.known):
                     yield running.promote(*better)
                 elif running.asked < limits.trials and (proposal := strategy.ask()):
                     lowest = Fidelity(share=study.rungs[0])
@@ -77,9 +77,7 @@ def search(
                     return
 
         def completing() -> Iterator[Trial]:
-            while clocked.has_room(1 + beside()) and (
-                better := promotion(study, running.known, last=True)
-            ):
+            while clocked.has_room(1 + beside()) and (better := promotion(study, running.known)):
                 yield running.promote(*better)
 
         def confirming() -> Iterator[Trial]:
@@ -94,7 +92,7 @@ def search(
         def stages() -> Iterator[Iterator[Trial]]:
             yield searching()
             # with several workers the best of a rung may be known only when the last has ended
-            while clocked.has_room(1) and promotion(study, running.known, last=True):
+            while clocked.has_room(1) and promotion(study, running.known):
                 yield completing()
             yield confirming()
 

@@ -40,6 +40,25 @@ def test_trials_are_taken_to_last_as_long_as_the_longest_of_the_latest_three():
     assert not clock.has_room(4)
 
 
+def test_a_slow_first_run_leaves_the_search_half_of_the_time():
+    """Six finals as slow as it would take all of it, and nothing would have been searched."""
+    clock = a_clock(240.0)
+    clock.saw(a_run(40.0))
+
+    assert not clock.has_room(7)
+    assert clock.has_room(2, later=6)
+    assert not clock.has_room(3, later=6)
+
+
+def test_once_the_first_run_is_long_ago_all_is_kept_that_comes_later():
+    clock = a_clock(240.0)
+    for seconds in (90.0, 30.0, 30.0, 30.0):
+        clock.saw(a_run(seconds))
+
+    assert clock.has_room(1, later=6)
+    assert not clock.has_room(1, later=7)
+
+
 def test_what_failed_tells_nothing():
     clock = a_clock(1.0)
     clock.saw(Trial(number=0, proposal=a_proposal()).started().failed("diverged"))

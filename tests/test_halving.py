@@ -37,15 +37,15 @@ def pool(*scores):
     return [paused(n, score) for n, score in enumerate(scores)]
 
 
-def chosen(study, trials, *, last=False):
-    found = promotion(study, trials, last=last)
+def chosen(study, trials):
+    found = promotion(study, trials)
     return found and (found[0].number, found[1])
 
 
-def until_done(study, trials, *, last=True):
+def until_done(study, trials):
     """Promote as long as something goes on, each to a score a little higher, and return all."""
     known = {trial.number: trial for trial in trials}
-    while found := promotion(study, known.values(), last=last):
+    while found := promotion(study, known.values()):
         trial, share = found
         measured = replace(a_measurement(trial.score + 0.01), share=share, loss=1 - trial.score)
         known[trial.number] = trial.promoted(share).started().done(measured)
@@ -74,15 +74,20 @@ def test_of_equal_losses_the_score_decides():
 
 
 def test_a_loss_that_is_no_number_neither_goes_on_nor_counts():
-    trials = [losing(0, 0.9, float("nan")), losing(1, 0.5, 0.6), losing(2, 0.4, 0.5)]
+    nan = losing(0, 0.9, float("nan"))
 
-    assert chosen(STUDY, trials) is None
-    assert chosen(STUDY, trials, last=True) == (2, 0.3)
+    assert chosen(STUDY, [nan]) is None
+    assert chosen(STUDY, [nan, losing(1, 0.5, 0.6), losing(2, 0.4, 0.5)]) == (2, 0.3)
 
 
-def test_of_two_none_goes_on_unless_no_other_will_come():
-    assert chosen(STUDY, pool(0.5, 0.9)) is None
-    assert chosen(STUDY, pool(0.5, 0.9), last=True) == (1, 0.3)
+def test_the_first_goes_on_at_once_and_a_second_only_among_four():
+    """So there is an answer after one training, and no search ends without one."""
+    first = paused(0, 0.5, 0.6, 0.7)
+
+    assert chosen(STUDY, pool(0.5)) == (0, 0.3)
+    assert chosen(STUDY, [paused(0, 0.5, 0.6)]) == (0, 1.0)
+    assert chosen(STUDY, [first, paused(1, 0.4), paused(2, 0.3)]) is None
+    assert chosen(STUDY, [first, paused(1, 0.4), paused(2, 0.3), paused(3, 0.1)]) == (1, 0.3)
 
 
 def test_of_equal_ones_the_earlier_goes_on():
@@ -90,19 +95,20 @@ def test_of_equal_ones_the_earlier_goes_on():
 
 
 def test_whoever_has_gone_on_makes_no_room_for_another():
-    """Running, paused higher up, or complete: it is still among the best third."""
+    """Running, on its way to the end, or complete: it is still among the best third."""
     best = paused(1, 0.9).promoted(0.3)
     others = [paused(0, 0.5), paused(2, 0.7)]
 
-    for state in (best, best.started(), paused(1, 0.9, 0.95)):
+    for state in (best, best.started(), paused(1, 0.9, 0.95, 0.97)):
         assert chosen(STUDY, [others[0], state, others[1]]) is None
 
 
 def test_a_better_one_that_comes_later_goes_on_too():
     """Promotions are not taken back: the third that goes on is that of all so far."""
-    trials = [paused(0, 0.5, 0.6), *pool(0.5, 0.4, 0.4)[1:], *[paused(n, 0.9) for n in (3, 4, 5)]]
+    first = paused(0, 0.5, 0.6, 0.7)
 
-    assert chosen(STUDY, trials) == (3, 0.3)
+    assert chosen(STUDY, [first, paused(1, 0.4), paused(2, 0.9)]) == (2, 0.3)
+    assert chosen(STUDY, [first, paused(1, 0.4), paused(2, 0.3)]) is None
 
 
 def test_higher_rungs_come_first():
@@ -128,7 +134,7 @@ def test_baselines_and_searched_trials_are_halved_apart():
 def test_finals_are_not_halved():
     final = replace(paused(3, 0.99), proposal=a_proposal(purpose=Purpose.FINAL, of=0))
 
-    assert chosen(STUDY, [*pool(0.1, 0.2), final]) is None
+    assert chosen(STUDY, [paused(0, 0.2, 0.3, 0.4), paused(1, 0.1), final]) is None
 
 
 def test_with_several_objectives_the_front_goes_on_by_score():
@@ -141,40 +147,40 @@ def test_with_several_objectives_the_front_goes_on_by_score():
     ]
     alone = [replace(t, number=n) for n, t in enumerate(trials)]
 
-    assert chosen(TWO, alone, last=True) == (1, 0.3)
-    assert chosen(STUDY, alone, last=True) == (1, 0.3)
+    assert chosen(TWO, alone) == (1, 0.3)
+    assert chosen(STUDY, alone) == (1, 0.3)
     assert sum(r > 0.1 for r in reached(until_done(TWO, alone))) == 2
     assert reached(until_done(TWO, alone))[3] == 0.1
 
 
 def test_a_score_that_is_no_number_neither_goes_on_nor_counts():
-    assert chosen(STUDY, pool(float("nan"), 0.5, 0.6)) is None
-    assert chosen(STUDY, pool(float("nan"), 0.5, 0.6), last=True) == (2, 0.3)
+    assert chosen(STUDY, pool(float("nan"))) is None
+    assert chosen(STUDY, pool(float("nan"), 0.5, 0.6)) == (2, 0.3)
 
 
 def test_one_that_fails_on_its_way_up_leaves_its_place_to_the_next():
     """Or nothing would be trained to the end where the best needs too much memory."""
     failed = paused(1, 0.9).promoted(0.3).started().out_of_memory("MemoryError")
 
-    assert chosen(STUDY, [paused(0, 0.5), failed, paused(2, 0.7)], last=True) == (2, 0.3)
+    assert chosen(STUDY, [paused(0, 0.5), failed, paused(2, 0.7)]) == (2, 0.3)
 
 
 def test_without_rungs_nothing_is_promoted():
     complete = [replace(t, state="complete") for t in pool(0.5, 0.9, 0.7)]
 
-    assert promotion(a_study(), complete, last=True) is None
-    assert promotion(STUDY, [], last=True) is None
+    assert promotion(a_study(), complete) is None
+    assert promotion(STUDY, []) is None
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.booleans())
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20))
 @settings(deadline=None, max_examples=50)
-def test_a_third_goes_on_at_every_rung_and_it_is_the_best(scores, last):
-    trials = until_done(STUDY, pool(*scores), last=last)
+def test_a_third_goes_on_at_every_rung_and_it_is_the_best(scores):
+    trials = until_done(STUDY, pool(*scores))
 
     for low, high in itertools.pairwise(RUNGS):
         here = [t for t in trials if t.at(low)]
         further = [t for t in here if t.at(high)]
-        assert len(further) == (-(-len(here) // ETA) if last else len(here) // ETA)
+        assert len(further) == -(-len(here) // ETA)
         best = sorted(here, key=lambda t: (-t.at(low).score, t.number))
         assert {t.number for t in further} == {t.number for t in best[: len(further)]}
 

@@ -395,6 +395,7 @@ def shares(trials):
 
 
 def test_with_rungs_the_best_third_goes_on_and_one_of_each_kind_is_trained_to_the_end():
+    """More than a third where a better one comes later: promotions are not taken back."""
     store = opened(HALVED)
     list(go(store, HALVED, trials=15))
     trials = store.trials(HALVED.id)
@@ -406,7 +407,7 @@ def test_with_rungs_the_best_third_goes_on_and_one_of_each_kind_is_trained_to_th
     for purpose in (Purpose.BASELINE, Purpose.SEARCH):
         own = [t for t in trials if t.proposal.purpose is purpose]
         further = [t for t in own if t.at(0.3)]
-        assert len(further) == -(-len(own) // 3)
+        assert -(-len(own) // 3) <= len(further) < len(own)
         assert {t.number for t in further} >= {max(own, key=lambda t: t.at(0.1).score).number}
         assert any(t.complete for t in own)
     assert all(t.complete for t in trials if t.proposal.purpose is Purpose.FINAL)
@@ -427,14 +428,16 @@ def test_a_halved_search_that_is_cut_off_goes_on_to_the_same_trials(steps):
     assert shares(other.trials(HALVED.id)) == shares(store.trials(HALVED.id))
 
 
-def test_a_halved_search_that_is_extended_measures_nothing_twice():
-    store, evaluator = opened(HALVED), Evaluator()
+def test_a_halved_search_that_is_extended_is_the_longer_one_from_the_start():
+    """What goes on depends on what was measured before, and not on how long the search will be."""
+    store, longer, evaluator = opened(HALVED), opened(HALVED), Evaluator()
     list(go(store, HALVED, trials=6, evaluator=evaluator))
     list(go(store, HALVED, trials=12, evaluator=evaluator))
+    list(go(longer, HALVED, trials=12))
 
     measured = sum(len(t.rungs) + 1 for t in store.trials(HALVED.id))
     assert len(evaluator.measured) == measured
-    assert len(shares(store.trials(HALVED.id))) == 12
+    assert shares(store.trials(HALVED.id)) == shares(longer.trials(HALVED.id))
 
 
 @pytest.mark.parametrize("strategy", ["random", "tpe"])

@@ -21,7 +21,7 @@ def as_of(study: Study, trials: Iterable[Trial], number: int) -> list[Trial]:
     known: dict[int, Trial] = {}
     for trial in earlier:
         known[trial.number] = _at(study, trial, study.rungs[0])
-        while better := promotion(study, known.values(), last=False):
+        while better := promotion(study, known.values()):
             paused, share = better
             known[paused.number] = _at(study, whole[paused.number], share)
     return list(known.values())

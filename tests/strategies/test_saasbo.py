@@ -173,7 +173,7 @@ def test_the_climb_returns_the_best_that_is_not_excluded():
 
 
 def test_a_resumed_study_sees_its_trials_as_they_were():
-    """Three at the first rung promote one: the third made the first go on, before the fourth."""
+    """Of four at the first rung two go on: the fourth did, and before it the first alone."""
     study = a_study(rungs=(0.5, 1.0))
 
     def at(number, score, share, *, rungs=()):
@@ -182,11 +182,15 @@ def test_a_resumed_study_sees_its_trials_as_they_were():
         seen = replace(a_measurement(score), share=share)
         return replace(trial, measurement=seen, rungs=rungs, state=state)
 
-    half = replace(a_measurement(0.9), share=0.5)
-    trials = [at(0, 0.95, 1.0, rungs=(half,)), at(1, 0.5, 0.5), at(2, 0.4, 0.5), at(3, 0.7, 0.5)]
+    first, fourth = (replace(a_measurement(score), share=0.5) for score in (0.6, 0.9))
+    trials = [
+        at(0, 0.65, 1.0, rungs=(first,)), at(1, 0.5, 0.5), at(2, 0.4, 0.5),
+        at(3, 0.95, 1.0, rungs=(fourth,)),
+    ]  # fmt: skip
 
-    assert [t.latest.share for t in as_of(study, trials, 2)] == [0.5, 0.5]
+    assert [t.latest.share for t in as_of(study, trials, 1)] == [1.0]
     assert [t.latest.share for t in as_of(study, trials, 3)] == [1.0, 0.5, 0.5]
+    assert [t.latest.share for t in as_of(study, trials, 4)] == [1.0, 0.5, 0.5, 1.0]
     assert as_of(study, trials, 3)[0] == trials[0]
     assert as_of(a_study(), trials, 3) == trials[:3]
 
