@@ -52,12 +52,13 @@ class Case:
     frozen: frozenset[str] = frozenset()
 
     def operands(self, dtype: torch.dtype, device: torch.device, seed: int = 0) -> Operands:
-        """Draw the operands: factors are small, as those of a trained adapter are."""
+        """Draw the operands: factors are small, and ratios near one, as training leaves them."""
         generator = torch.Generator(device).manual_seed(seed)
         drawn = {}
         for name, shape in self.shapes.items():
             scale = 1.0 if name in {"x", "residual"} else shape[-1] ** -0.5
             x = scale * torch.randn(shape, generator=generator, device=device)
+            x = 1 + x if name == "ratio" else x
             x = x.to(dtype) if name in self.streams else x
             drawn[name] = x.requires_grad_(name not in self.frozen)
         return drawn
@@ -93,20 +94,26 @@ def differences(case: Case, dtype: torch.dtype, device: torch.device) -> list[st
     return said
 
 
-def lora(rows: int, inputs: int, outputs: int, rank: int, *, residual: bool = False) -> Case:
-    """Return a call of LoRA's linear map."""
+def lora(
+    rows: int, inputs: int, outputs: int, rank: int, *, ratio: bool = False, residual: bool = False
+) -> Case:
+    """Return a call of LoRA's linear map, or with a ratio of DoRA's."""
     shapes = {
         "x": (rows, inputs), "weight": (outputs, inputs), "bias": (outputs,),
         "down": (rank, inputs), "up": (rank, outputs),
+        **({"ratio": (outputs,)} if ratio else {}),
         **({"residual": (rows, outputs)} if residual else {}),
     }  # fmt: skip
 
     def call(way: Callable[..., Tensor]) -> Callable[[Operands], Tensor]:
         names = ("x", "weight", "bias", "down", "up")
-        return lambda has: way(*(has[n] for n in names), 2.0, residual_O=has.get("residual"))
+        return lambda has: way(
+            *(has[n] for n in names), 2.0, ratio_O=has.get("ratio"), residual_O=has.get("residual")
+        )
 
     return Case(
         name=f"lora_linear {rows} x {inputs} -> {outputs}, rank {rank}"
+        + (", ratio" if ratio else "")
         + (", residual" if residual else ""),
         shapes=shapes,
         streams=frozenset({"x", "weight", "bias", "residual"}),
@@ -114,7 +121,7 @@ def lora(rows: int, inputs: int, outputs: int, rank: int, *, residual: bool = Fa
         operator=call(lora_linear),
         definition=call(lora_naive.lora_linear),
         cost=lambda width: cost.lora_linear(
-            rows, inputs, outputs, rank, width=width, residual=residual
+            rows, inputs, outputs, rank, width=width, ratio=ratio, residual=residual
         ),
     )
 
@@ -246,6 +253,8 @@ ODD = (
     lora(63, 500, 129, 5),
     lora(63, 500, 129, 5, residual=True),
     lora(1, 17, 33, 1),
+    lora(63, 500, 129, 5, ratio=True),
+    lora(63, 500, 129, 70, ratio=True, residual=True),
     grouped((17, 1, 45), (5, 1, 16), 100, 63),
     grouped((17, 9, 37), (0, 3, 8), 100, 63),
     *(adapter(63, 100, 17, activation) for activation in ("relu", "gelu", "gelu_tanh", "silu")),
@@ -263,6 +272,8 @@ USUAL = (
     lora(4096, 768, 3072, 8),
     lora(4096, 4096, 4096, 16),
     lora(4096, 4096, 14336, 16, residual=True),
+    lora(4096, 768, 768, 8, ratio=True),
+    lora(4096, 4096, 4096, 16, ratio=True),
     grouped((512,) * 8, (4, 8, 8, 8, 16, 16, 32, 64), 768, 768),
     adapter(4096, 768, 64),
     adapter(4096, 4096, 64, norm=True),

@@ -135,16 +135,23 @@ def lora_linear(
     rank: int,
     *,
     width: int,
+    ratio: bool = False,
     residual: bool = False,
     frozen_down: bool = False,
 ) -> Passes:
     """Return the cost of LoRA's linear map on numbers of ``width`` bytes, its bias left out.
 
     The backward has gradients of the input and both factors; with a frozen ``down`` x is not read.
+    A ratio has a gradient too, for which the outputs before it are kept.
     """
-    return grouped_lora_linear(
+    found = grouped_lora_linear(
         (rows,), (rank,), inputs, outputs, width=width, residual=residual, frozen_down=frozen_down
     )
+    if not ratio:
+        return found
+    read = Cost(flops=0, bytes=rows * outputs * width + outputs * _TRAINED)
+    written = Cost(flops=0, bytes=outputs * _TRAINED)
+    return Passes(forward=found.forward + read, backward=found.backward + read + written)
 
 
 def grouped_lora_linear(

@@ -16,10 +16,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from autopeft.kernels.lora_linear.operator import row_norms
+from autopeft.kernels.lora_linear.operator import lora_linear, row_norms
 from autopeft.methods.linears import plus_slice, trained_bias_of, weight_of
 from autopeft.methods.lora import LowRank
 from autopeft.methods.places import Attached, Block, Making
+from autopeft.methods.precision import beside_frozen, is_quantised
 
 _LEAST = torch.finfo(torch.float32).tiny
 
@@ -33,7 +34,14 @@ class Direction(nn.Module):
         self.weight_OI = weight_OI
         self.magnitude = nn.Parameter(self.norms().clone())
 
-    def forward(self, x_I: Tensor, plain_O: Tensor) -> Tensor:
+    def forward(self, x_I: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+        """Return the whole map of a frozen weight, in one operator; shape ``(..., outputs)``."""
+        own = self.product
+        return lora_linear(
+            x_I, weight_OI, bias_O, own.down, own.up, own.scale, ratio_O=self.ratio()
+        )
+
+    def added(self, x_I: Tensor, plain_O: Tensor) -> Tensor:
         """Return what is added to ``x Wᵀ``, which is given; shape ``(..., outputs)``."""
         ratio_O = self.ratio()
         added_O: Tensor = self.product(x_I)
@@ -50,7 +58,23 @@ class Direction(nn.Module):
 
 
 class DoraLinear(nn.Module):
-    """A linear layer, all or a slice of whose outputs have a new direction and magnitude.
+    """A plain linear layer, whose outputs have a new direction and magnitude, in one operator."""
+
+    def __init__(self, base: nn.Linear, direction: Direction) -> None:
+        super().__init__()
+        self.base = base
+        self.direction = direction
+
+    def forward(self, x_I: Tensor) -> Tensor:
+        """Return the sum, with the shape of the base's output."""
+        base = self.base
+        bias_O = None if base.bias is None else beside_frozen(base.bias, base.weight)
+        y_O: Tensor = self.direction(x_I, base.weight, bias_O)
+        return y_O
+
+
+class DoraBeside(nn.Module):
+    """Any linear layer, all or a slice of whose outputs have a new direction and magnitude.
 
     ``bias_O`` gives the layer's bias; it is None where ``base`` is more than the bare layer, whose
     own output must then be computed once more: what others add is not to be scaled.
@@ -72,7 +96,7 @@ class DoraLinear(nn.Module):
     def forward(self, x_I: Tensor) -> Tensor:
         """Return the sum, with the shape of the base's output."""
         y: Tensor = self.base(x_I)
-        return plus_slice(y, self.direction(x_I, self._plain(x_I, y)), self._start)
+        return plus_slice(y, self.direction.added(x_I, self._plain(x_I, y)), self._start)
 
     def _plain(self, x_I: Tensor, y: Tensor) -> Tensor:
         """Return ``x Wᵀ``, shape ``(..., outputs)``."""
@@ -92,7 +116,9 @@ def attach(block: Block, site: str, making: Making) -> Attached:
 
     def around(base: nn.Module) -> nn.Module:
         bare = base is block.original(site)
-        return DoraLinear(base, direction, place.start or 0, bias_O if bare else None)
+        if bare and type(base) is nn.Linear and place.start is None and not is_quantised(base):
+            return DoraLinear(base, direction)
+        return DoraBeside(base, direction, place.start or 0, bias_O if bare else None)
 
     def merge() -> None:
         with torch.no_grad():

@@ -3,32 +3,10 @@
 import pytest
 import torch
 
-from autopeft.kernels.bottleneck.operator import bottleneck
-from autopeft.kernels.gated_sum.operator import gated_sum
-from autopeft.kernels.grouped_lora_linear.operator import grouped_lora_linear
-from autopeft.kernels.lora_linear.operator import lora_linear
-from autopeft.kernels.prefix_attention.operator import prefix_attention
-from autopeft.kernels.scale_shift.operator import scale_shift
-
-X = (2, 3, 5)
-HEADS = (2, 4, 3, 8), (2, 2, 5, 8), (2, 2, 5, 8), (2, 16), (2, 16)
-CALLS = {
-    "lora_linear": (lambda *given: lora_linear(*given, 1.5), (X, (4, 5), (4,), (2, 5), (2, 4))),
-    "grouped_lora_linear": (
-        lambda *given: grouped_lora_linear(*given, (1.5, 1.0), (1, 2), (3, 4)),
-        ((7, 5), (4, 5), (4,), (3, 5), (3, 4)),
-    ),
-    "bottleneck": (
-        lambda *given: bottleneck(*given, 1.5, "gelu"),
-        (X, (4, 5), (4,), (4, 6), (6,)),
-    ),
-    "scale_shift": (scale_shift, (X, (5,), (5,))),
-    "gated_sum": (lambda base, delta, gate: gated_sum(base, [delta], [gate]), (X, X, (2, 1))),
-    "prefix_attention": (
-        lambda query, key, value, *prefix: prefix_attention(query, key, value, prefix, None, 0.4),
-        HEADS,
-    ),
-}
+from autopeft.kernels.forms import using
+from autopeft.kernels.lora_linear import dropout
+from autopeft.kernels.lora_linear.operator import lora_linear, low_rank
+from tests.kernels.calls import CALLS, outcomes
 
 
 @pytest.fixture(autouse=True)
@@ -38,15 +16,65 @@ def _nothing_is_compiled_yet():
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_compiled_call_is_one_graph_and_gives_the_same(name):
-    function, sizes = CALLS[name]
-    generator = torch.Generator().manual_seed(0)
-    operands = [torch.randn(size, generator=generator).bfloat16() for size in sizes]
-    found = []
-    for way in torch.compile(function, backend="aot_eager", fullgraph=True), function:
-        leaves = [operand.clone().requires_grad_() for operand in operands]
-        out = way(*leaves)
-        out.float().square().sum().backward()
-        found.append([out.detach(), *(leaf.grad for leaf in leaves)])
+    call = CALLS[name]
+    operands = call.operands(torch.bfloat16)
+    compiled = torch.compile(call.operator, backend="aot_eager", fullgraph=True)
 
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other)
+    found, expected = (outcomes(way, operands) for way in (compiled, call.operator))
+
+    assert found.keys() == expected.keys()
+    for what, one in found.items():
+        torch.testing.assert_close(one, expected[what])
+
+
+@pytest.mark.parametrize("form", ["naive", "eager"])
+def test_dropout_follows_the_seed_in_a_compiled_call_too(form):
+    """It drops what the call drops that is not compiled, and a new seed compiles nothing anew."""
+    operands = CALLS["lora_linear with a ratio"].operands()
+
+    def dropped(has, seed):
+        *five, ratio, residual = has.values()
+        return lora_linear(
+            *five, 1.5, dropout=0.4, seed=seed, ratio_O=ratio, residual_O=residual
+        )  # fmt: skip
+
+    compiled = torch.compile(dropped, backend="aot_eager", fullgraph=True)
+    counted = torch._dynamo.utils.counters["stats"]  # torch has no other name
+    before, outs = counted["unique_graphs"], []
+    for seed in (1, 2, 3, 2**40):
+        with using(form):
+            found, expected = (
+                outcomes(lambda has, way=way, seed=seed: way(has, seed), operands)
+                for way in (compiled, dropped)
+            )
+        for name, one in found.items():
+            torch.testing.assert_close(one, expected[name])
+        outs.append(found["output"])
+
+    assert all(not torch.allclose(one, outs[0]) for one in outs[1:])
+    # The first seed is taken for a constant, and the second shows that it is none.
+    assert counted["unique_graphs"] - before == 2
+
+
+def test_a_compiled_backward_drops_what_the_forward_dropped():
+    """With factors that change nothing the output is what is kept of x, and so is its gradient."""
+    x, down, up = torch.ones(3, 40), torch.eye(40), torch.eye(40)
+
+    @torch.compile(backend="aot_eager", fullgraph=True)
+    def alone(x, seed):
+        return low_rank(x, down, up, 1.0, dropout=0.5, seed=seed)
+
+    kept = []
+    for seed in (5, 6):
+        leaf = x.clone().requires_grad_()
+        y = alone(leaf, seed)
+        y.sum().backward()
+        assert torch.equal(leaf.grad, y.detach())
+        kept.append(y.detach())
+
+    assert set(kept[0].unique().tolist()) == {0.0, 2.0}
+    assert not torch.equal(*kept)
+
+
+def test_torch_takes_dropout_for_an_operator_of_its_own():
+    torch.library.opcheck(dropout.drawn, (torch.ones(3, 4).T, 0.4, 2**40))

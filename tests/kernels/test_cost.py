@@ -68,6 +68,17 @@ def test_lora_linear_moves_each_operand_once():
     )
 
 
+def test_a_ratio_moves_the_outputs_before_it_and_costs_no_products():
+    """They are written forward and read backward, as the ratio is, whose gradient is written."""
+    plain = cost.lora_linear(ROWS, INS, OUTS, RANK, width=2)
+    found = cost.lora_linear(ROWS, INS, OUTS, RANK, width=2, ratio=True)
+    outputs = size((ROWS, OUTS), width=2)
+
+    assert found.forward.bytes - plain.forward.bytes == outputs + size((OUTS,))
+    assert found.backward.bytes - plain.backward.bytes == outputs + 2 * size((OUTS,))
+    assert found.both.flops == plain.both.flops
+
+
 def test_halves_move_half_and_factors_stay_single():
     found = cost.lora_linear(ROWS, INS, OUTS, RANK, width=2, residual=True)
     streams = size((ROWS, INS), (OUTS, INS), (ROWS, OUTS), (ROWS, OUTS), (ROWS, RANK), width=2)

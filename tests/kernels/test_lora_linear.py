@@ -6,8 +6,8 @@ import torch
 from autopeft.errors import KernelError
 from autopeft.kernels.forms import using
 from autopeft.kernels.lora_linear import naive
+from autopeft.kernels.lora_linear.dropout import kept
 from autopeft.kernels.lora_linear.eager import lora_linear as eager_lora_linear
-from autopeft.kernels.lora_linear.naive import kept
 from autopeft.kernels.lora_linear.operator import lora_linear, low_rank, row_norms
 
 # Tokens, inputs, outputs, rank; one rank is above both widths.

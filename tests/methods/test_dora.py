@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from autopeft.methods.dora import Direction, DoraBeside, DoraLinear
+from autopeft.methods.lora import LowRank
 from tests.methods.in_peft import last_names, output_of_peft
 from tests.methods.small_models import inside, shake, small
 
@@ -94,3 +96,45 @@ def test_a_trained_bias_is_not_scaled():
 
     torch.testing.assert_close(after, before + 1)
     torch.testing.assert_close(bias.grad, torch.full((32,), 5.0))
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_in_one_operator_it_is_what_it_is_beside_any_layer(dtype, biased):
+    """Output and gradients agree, to the rounding of the layer's precision, and less is kept."""
+    base = torch.nn.Linear(32, 24, bias=biased, dtype=dtype).requires_grad_(requires_grad=False)
+    product = LowRank(32, 24, 3, SCALE, torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(product.up, generator=torch.Generator().manual_seed(2))
+    direction = Direction(product, base.weight.float)
+    torch.nn.init.uniform_(direction.magnitude, 0.5, 3, generator=torch.Generator().manual_seed(3))
+    x = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+    found, kept = [], []
+    for layer in DoraLinear(base, direction), DoraBeside(base, direction, 0, lambda: base.bias):
+        shapes = []
+        inputs = x.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, shapes=shapes: shapes.append(tuple(tensor.shape)) or tensor, lambda t: t
+        ):
+            y = layer(inputs)
+        trained = [inputs, product.down, product.up, direction.magnitude]
+        found.append([y.detach(), *torch.autograd.grad(y.float().square().sum(), trained)])
+        kept.append(shapes.count((5, 24)))
+
+    for one, other in zip(*found, strict=True):
+        share = 1e-5 if dtype is torch.float32 else 0.02
+        torch.testing.assert_close(one, other, rtol=0, atol=share * other.abs().max().item())
+    assert kept[0] == 1 < kept[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "site", "expected"),
+    [("bert", "ffn.output", DoraLinear), ("gpt2", "attention.key", DoraBeside)],
+)
+def test_a_plain_layer_as_a_whole_is_one_operator(kind, site, expected):
+    """A slice of a fused layer is not: the other slices are not scaled."""
+    model = small(kind)
+    with inside(model, {f"dora@{site}": 2}):
+        found = {type(m) for m in model.model.modules()} & {DoraLinear, DoraBeside}
+
+    assert found == {expected}

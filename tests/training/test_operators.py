@@ -12,16 +12,17 @@ from autopeft.kernels.prefix_attention import eager, naive
 from autopeft.training.operators import operators_in
 
 
-def lora():
+def lora(dropout=0.0):
     one = torch.ones(2, 2)
-    return lora_linear(one, one, None, one, one, 1.0)
+    return lora_linear(one, one, None, one, one, 1.0, dropout=dropout)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("form", ["naive", "eager"])
-def test_the_form_that_ran_is_named(form):
+def test_the_form_that_ran_is_named(form, dropout):
     """It alone: neither what chose it, nor the other forms beside it."""
     with using(form):
-        assert operators_in(lora) == (f"lora_linear ({form})",)
+        assert operators_in(lambda: lora(dropout)) == (f"lora_linear ({form})",)
 
 
 def test_what_a_form_borrows_from_another_is_part_of_it():
@@ -52,7 +53,8 @@ def test_a_form_that_is_imported_on_the_way_has_not_run():
     module = importlib.util.module_from_spec(found)
 
     assert operators_in(lambda: found.loader.exec_module(module)) == ()
-    assert operators_in(lambda: module.kept(torch.ones(1), 0.0, 0)) == ("lora_linear (naive)",)
+    one = torch.ones(1, 1)
+    assert operators_in(lambda: module.low_rank(one, one, one, 1.0)) == ("lora_linear (naive)",)
 
 
 def test_who_looked_on_before_looks_on_again():

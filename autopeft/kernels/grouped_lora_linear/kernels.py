@@ -31,7 +31,8 @@ def grouped_lora_linear_fwd_kernel(
     o_n = begin + tl.arange(0, BLOCK_N)
     mapped_block(
         p_x, p_weight, p_bias, p_first + rank.to(tl.int64) * first_r,
-        p_second + rank.to(tl.int64) * second_r, None, p_hidden, p_y, o_n, o_n < end, i_j,
+        p_second + rank.to(tl.int64) * second_r, None, None, p_hidden, None, p_y,
+        o_n, o_n < end, i_j,
         J, K, R, x_n, weight_j, weight_k, first_r, second_r, 0, P, scale, 0.0, 0,
         FUSED, False, False, PRECISION, BLOCK_N, BLOCK_J, BLOCK_K, BLOCK_R,
     )  # fmt: skip

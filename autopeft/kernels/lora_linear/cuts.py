@@ -78,8 +78,10 @@ def _factored(warps: int, **blocks: int) -> Tiles:
 
 
 _PLAIN: Mapping[str, Any] = {"FUSED": True, "DROPS_X": False, "DROPS_Y": False}
-_FORWARD = {**_PLAIN, "weight_k": 1}
-_BACKWARD = {**_PLAIN, "weight_j": 1, "p_bias": None, "p_residual": None}
+_RATIO = {**_PLAIN, "weight_k": 1}
+_FORWARD = {**_RATIO, "p_ratio": None, "p_plain": None}
+_ALONE = dict.fromkeys(("p_bias", "p_ratio", "p_residual", "p_plain"))
+_BACKWARD = {**_PLAIN, **_ALONE, "weight_j": 1}
 
 
 def _variants() -> Iterator[Variant]:
@@ -89,17 +91,21 @@ def _variants() -> Iterator[Variant]:
         for block in sorted({16, most_fused(dtype)}):
             for tiles in forward(dtype, block):
                 yield variant(of, "forward", dtype, tiles, BLOCK_R=block, **_FORWARD)
+                yield variant(of, "ratio", dtype, tiles, BLOCK_R=block, **_RATIO)
                 yield variant(of, "backward", dtype, tiles, BLOCK_R=block, **_BACKWARD)
         block = most_fused(dtype)
         for tiles in forward(dtype, block, drops=True):
+            dropped = {**_RATIO, "DROPS_X": True, "BLOCK_R": block}
+            yield variant(of, "ratio dropped", dtype, tiles, **dropped)
             dropped = {**_FORWARD, "DROPS_X": True, "BLOCK_R": block}
             yield variant(of, "forward dropped", dtype, tiles, **dropped)
             dropped = {**_BACKWARD, "DROPS_Y": True, "BLOCK_R": block}
             yield variant(of, "backward dropped", dtype, tiles, **dropped)
         block = rank_block(1 + block, dtype)
         for tiles in forward(dtype, block):
-            large = {**_FORWARD, "FUSED": False, "BLOCK_R": block}
-            yield variant(of, "large rank", dtype, tiles, **large)
+            for name, kind in (("large rank", _FORWARD), ("ratio, large rank", _RATIO)):
+                large = {**kind, "FUSED": False, "BLOCK_R": block}
+                yield variant(of, name, dtype, tiles, **large)
         for kernel, cut in (
             (kernels.lora_linear_fwd_kernel_hidden, hidden),
             (kernels.lora_linear_bwd_kernel_factor, factor),
@@ -119,6 +125,7 @@ _SINGLE = {
     "p_down",
     "p_up",
     "p_norms",
+    "p_ratio",
     "p_first",
     "p_second",
     "p_gradient",

@@ -69,15 +69,17 @@ def _read_product(
 
 @triton.jit
 def mapped_block(
-    p_x, p_weight, p_bias, p_first, p_second, p_residual, p_hidden, p_y, o_n, m_n, i_j,
+    p_x, p_weight, p_bias, p_first, p_second, p_ratio, p_residual, p_hidden, p_plain, p_y,
+    o_n, m_n, i_j,
     J, K, R, x_n, weight_j, weight_k, first_r, second_r, residual_n, hidden_n, scale, dropout, seed,
     FUSED: tl.constexpr, DROPS_X: tl.constexpr, DROPS_Y: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_J: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """Write a block of ``x Wᵀ + b + scale · drop(h second) + residual``.
+    """Write a block of ``ratio ∘ u + b + residual``, with ``u = x Wᵀ + scale · drop(h second)``.
 
     Fused, ``h = drop(x) firstᵀ`` is made here, and written if it has a place; else it is read. At
-    most one of the two is dropped: ``DROPS_X`` in the forward, ``DROPS_Y`` in the backward.
+    most one of the two is dropped: ``DROPS_X`` in the forward, ``DROPS_Y`` in the backward. With a
+    ratio, u is written as well if it has a place.
     """
     o_j = i_j * BLOCK_J + tl.arange(0, BLOCK_J)
     o_r = tl.arange(0, BLOCK_R)
@@ -107,13 +109,17 @@ def mapped_block(
     if DROPS_Y:
         b_added = b_added * _kept(seed, o_n, o_j, J, dropout)
     b_y += b_added
+    m_y = m_n[:, None] & m_j[None, :]
+    o_y = o_n.to(tl.int64)[:, None] * J + o_j[None, :]
+    if p_ratio is not None:
+        if p_plain is not None:
+            tl.store(p_plain + o_y, b_y.to(p_plain.dtype.element_ty), m_y)
+        b_y *= tl.load(p_ratio + o_j, m_j, other=0.0).to(tl.float32)[None, :]
     if p_bias is not None:
         b_y += tl.load(p_bias + o_j, m_j, other=0.0).to(tl.float32)[None, :]
-    m_y = m_n[:, None] & m_j[None, :]
     if p_residual is not None:
         o_residual = o_n.to(tl.int64)[:, None] * residual_n + o_j[None, :]
         b_y += tl.load(p_residual + o_residual, m_y, other=0.0).to(tl.float32)
-    o_y = o_n.to(tl.int64)[:, None] * J + o_j[None, :]
     tl.store(p_y + o_y, b_y.to(p_y.dtype.element_ty), m_y)
 
 
@@ -170,19 +176,20 @@ def factor_block(
 
 @triton.jit(do_not_specialize=["seed"])
 def lora_linear_fwd_kernel(
-    p_x, p_weight, p_bias, p_first, p_second, p_residual, p_hidden, p_y,
+    p_x, p_weight, p_bias, p_first, p_second, p_ratio, p_residual, p_hidden, p_plain, p_y,
     N, J, K, R, x_n, weight_j, weight_k, first_r, second_r, residual_n, scale, dropout, seed,
     FUSED: tl.constexpr, DROPS_X: tl.constexpr, DROPS_Y: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_J: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """Write ``x Wᵀ + b + scale · drop(h second) + residual``, neighbours near in time."""
+    """Write ``ratio ∘ (x Wᵀ + scale · drop(h second)) + b + residual``, neighbours near in time."""
     across = tl.cdiv(J, BLOCK_J)
     i_n, i_j = tl.swizzle2d(
         tl.program_id(0) // across, tl.program_id(0) % across, tl.cdiv(N, BLOCK_N), across, 8
     )
     o_n = i_n * BLOCK_N + tl.arange(0, BLOCK_N)
     mapped_block(
-        p_x, p_weight, p_bias, p_first, p_second, p_residual, p_hidden, p_y, o_n, o_n < N, i_j,
+        p_x, p_weight, p_bias, p_first, p_second, p_ratio, p_residual, p_hidden, p_plain, p_y,
+        o_n, o_n < N, i_j,
         J, K, R, x_n, weight_j, weight_k, first_r, second_r, residual_n, R, scale, dropout, seed,
         FUSED, DROPS_X, DROPS_Y, PRECISION, BLOCK_N, BLOCK_J, BLOCK_K, BLOCK_R,
     )  # fmt: skip

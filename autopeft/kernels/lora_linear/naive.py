@@ -18,15 +18,22 @@ def lora_linear(  # noqa: PLR0917  # operands, in the order of the formula
     scale: float,
     *,
     kept_I: Tensor | None = None,
+    ratio_O: Tensor | None = None,
     residual_O: Tensor | None = None,
 ) -> Tensor:
-    """Return ``x Wᵀ + b + scale · ((kept ∘ x) Dᵀ) U + residual``, shape ``(..., O)``.
+    """Return ``ratio ∘ (x Wᵀ + scale · ((kept ∘ x) Dᵀ) U) + b + residual``, shape ``(..., O)``.
 
-    Hu et al. 2021, eq. 3. ``kept_I``, of x's shape, is the dropout in front of the product: 0 where
-    an input is dropped, and 1 / (1 - dropout) where it is kept. ``residual_O`` has the output's
-    shape.
+    Hu et al. 2021, eq. 3; with a ratio for each output, which is a magnitude by ``row_norms``, it
+    is Liu et al. 2024, eq. 5. ``kept_I``, of x's shape, is the dropout in front of the product: 0
+    where an input is dropped, and 1 / (1 - dropout) where it is kept. ``residual_O`` has the
+    output's shape.
     """
-    y_O = linear(x_I, weight_OI, bias_O) + low_rank(x_I, down_RI, up_RO, scale, kept_I=kept_I)
+    added_O = low_rank(x_I, down_RI, up_RO, scale, kept_I=kept_I)
+    if ratio_O is None:
+        y_O = linear(x_I, weight_OI, bias_O) + added_O
+    else:
+        y_O = (ratio_O * (linear(x_I, weight_OI) + added_O)).to(x_I.dtype)
+        y_O = y_O if bias_O is None else y_O + bias_O
     return y_O if residual_O is None else y_O + residual_O
 
 
@@ -42,12 +49,3 @@ def row_norms(weight_OI: Tensor, down_RI: Tensor, up_RO: Tensor, scale: float) -
     """Return the norms of the rows of ``W + scale · Uᵀ D``, shape ``(O,)``, as DoRA has them."""
     norms_O: Tensor = torch.linalg.vector_norm(weight_OI + scale * up_RO.T @ down_RI, dim=1)
     return norms_O
-
-
-def kept(x_I: Tensor, dropout: float, seed: int) -> Tensor | None:
-    """Return 0 where an input is dropped, and 1 / (1 - dropout) elsewhere; None without dropout."""
-    if dropout == 0:
-        return None
-    generator = torch.Generator(x_I.device).manual_seed(seed)
-    drawn = torch.empty_like(x_I, memory_format=torch.contiguous_format)
-    return drawn.bernoulli_(1 - dropout, generator=generator).div_(1 - dropout)

@@ -9,6 +9,7 @@ from torch import Tensor
 from autopeft.errors import KernelError
 from autopeft.kernels.forms import check_operands, form_for, in_autocast
 from autopeft.kernels.lora_linear import eager, naive
+from autopeft.kernels.lora_linear.dropout import kept
 
 
 def lora_linear(  # noqa: PLR0917  # operands, in the order of the formula
@@ -21,42 +22,46 @@ def lora_linear(  # noqa: PLR0917  # operands, in the order of the formula
     *,
     dropout: float = 0.0,
     seed: int = 0,
+    ratio_O: Tensor | None = None,
     residual_O: Tensor | None = None,
 ) -> Tensor:
-    """Return ``x Wᵀ + b + scale · (drop(x) Dᵀ) U + residual``, shape ``(..., O)``.
+    """Return ``ratio ∘ (x Wᵀ + scale · (drop(x) Dᵀ) U) + b + residual``, shape ``(..., O)``.
 
-    Any leading axes and strides; x, W, b and residual in one precision, the factors in any. What is
-    dropped follows from the seed, differently in each form. Where ``down`` is frozen, x is not kept
-    for the backward (LoRA-FA).
+    Any leading axes and strides; x, W, b and residual in one precision, factors and ratio in any.
+    What is dropped follows from the seed, differently in each form. Where ``down`` is frozen, x is
+    not kept for the backward (LoRA-FA). DoRA's ratio is a magnitude by ``row_norms``.
 
     Raises:
         KernelError: The operands do not fit together, in shape, precision or device.
     """
     check_operands(
         "lora_linear", x=x_I, weight=weight_OI, bias=bias_O, down=down_RI, up=up_RO,
-        residual=residual_O,
+        ratio=ratio_O, residual=residual_O,
     )  # fmt: skip
     x_I, weight_OI = in_autocast(x_I), in_autocast(weight_OI)
     bias_O = None if bias_O is None else in_autocast(bias_O)
     residual_O = None if residual_O is None else in_autocast(residual_O)
-    check_fit("lora_linear", x_I, weight_OI, bias_O, down_RI, up_RO, residual_O)
+    check_fit("lora_linear", x_I, weight_OI, bias_O, down_RI, up_RO, ratio_O, residual_O)
     _check_dropout(dropout)
     match form_for(x_I):
         case "naive":
-            kept_I = naive.kept(x_I, dropout, seed)
+            kept_I = kept(x_I, dropout, seed)
             down, up = down_RI.to(x_I.dtype), up_RO.to(x_I.dtype)
             return naive.lora_linear(
-                x_I, weight_OI, bias_O, down, up, scale, kept_I=kept_I, residual_O=residual_O
-            )
+                x_I, weight_OI, bias_O, down, up, scale, kept_I=kept_I, ratio_O=ratio_O,
+                residual_O=residual_O,
+            )  # fmt: skip
         case "eager":
             return eager.lora_linear(
                 x_I, weight_OI, bias_O, down_RI, up_RO, scale, dropout=dropout, seed=seed,
-                residual_O=residual_O,
+                ratio_O=ratio_O, residual_O=residual_O,
             )  # fmt: skip
         case "triton":
             from autopeft.kernels.lora_linear.registered import run
 
-            return run(x_I, weight_OI, bias_O, down_RI, up_RO, residual_O, scale, dropout, seed)
+            return run(
+                x_I, weight_OI, bias_O, down_RI, up_RO, ratio_O, residual_O, scale, dropout, seed
+            )
 
 
 def low_rank(
@@ -79,7 +84,7 @@ def low_rank(
     _check_dropout(dropout)
     match form_for(x_I):
         case "naive":
-            kept_I = naive.kept(x_I, dropout, seed)
+            kept_I = kept(x_I, dropout, seed)
             down, up = down_RI.to(x_I.dtype), up_RO.to(x_I.dtype)
             return naive.low_rank(x_I, down, up, scale, kept_I=kept_I)
         case "eager":
@@ -89,7 +94,7 @@ def low_rank(
         case "triton":
             from autopeft.kernels.lora_linear.registered import run
 
-            return run(x_I, None, None, down_RI, up_RO, None, scale, dropout, seed)
+            return run(x_I, None, None, down_RI, up_RO, None, None, scale, dropout, seed)
 
 
 @torch.no_grad()
@@ -122,6 +127,7 @@ def check_fit(  # noqa: PLR0917  # operands, in the order of the formula
     bias_O: Tensor | None,
     down_RI: Tensor,
     up_RO: Tensor,
+    ratio_O: Tensor | None = None,
     residual_O: Tensor | None = None,
 ) -> None:
     """Refuse operands whose shapes or precisions do not belong together.
@@ -135,6 +141,7 @@ def check_fit(  # noqa: PLR0917  # operands, in the order of the formula
         "up": (up_RO, (rank, outputs)),
         "weight": (weight_OI, (outputs, inputs)),
         "bias": (bias_O, (outputs,)),
+        "ratio": (ratio_O, (outputs,)),
         "residual": (residual_O, (*x_I.shape[:-1], outputs)),
     }
     for name, (operand, shape) in fits.items():
@@ -146,7 +153,7 @@ def check_fit(  # noqa: PLR0917  # operands, in the order of the formula
                 f"{tuple(x_I.shape)}, down of {tuple(down_RI.shape)} and up of "
                 f"{tuple(up_RO.shape)}: it needs {shape}"
             )
-        if name not in {"down", "up"} and operand.dtype != x_I.dtype:
+        if name not in {"down", "up", "ratio"} and operand.dtype != x_I.dtype:
             raise KernelError(
                 f"{operator} needs x and {name} in one precision, not {x_I.dtype} and "
                 f"{operand.dtype}: convert one of them, or run under torch.autocast"

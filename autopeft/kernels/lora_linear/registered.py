@@ -12,7 +12,8 @@ from torch import Tensor
 
 from autopeft.kernels.lora_linear import triton
 from autopeft.kernels.lora_linear.eager import rows_of
-from autopeft.kernels.lora_linear.triton import Dropping, Wanted
+from autopeft.kernels.lora_linear.triton import Dropping, Scaling, Wanted
+from autopeft.kernels.scale_shift.registered import scale_shift_backward
 
 
 def run(  # noqa: PLR0917  # operands, in the order of the formula
@@ -21,17 +22,20 @@ def run(  # noqa: PLR0917  # operands, in the order of the formula
     bias_O: Tensor | None,
     down_RI: Tensor,
     up_RO: Tensor,
+    ratio_O: Tensor | None,
     residual_O: Tensor | None,
     scale: float,
     dropout: float,
     seed: int,
 ) -> Tensor:
-    """Return ``x Wᵀ + b + scale · (drop(x) Dᵀ) U + residual`` for any leading axes."""
+    """Return ``ratio ∘ (x Wᵀ + scale · (drop(x) Dᵀ) U) + b + residual`` for any leading axes."""
     residual_NO = None if residual_O is None else rows_of(residual_O)
+    learns_ratio = ratio_O is not None and ratio_O.requires_grad and torch.is_grad_enabled()
     y_NO: Tensor
-    y_NO, _ = lora_linear(
-        rows_of(x_I), weight_OI, bias_O, down_RI, up_RO, residual_NO, scale, dropout, seed
-    )
+    y_NO, *_ = lora_linear(
+        rows_of(x_I), weight_OI, bias_O, down_RI, up_RO, ratio_O, residual_NO, scale, dropout,
+        seed, learns_ratio,
+    )  # fmt: skip
     return y_NO.view(*x_I.shape[:-1], up_RO.shape[1])
 
 
@@ -42,14 +46,26 @@ def lora_linear(  # noqa: PLR0917  # the operator's schema
     bias_O: Tensor | None,
     down_RI: Tensor,
     up_RO: Tensor,
+    ratio_O: Tensor | None,
     residual_NO: Tensor | None,
     scale: float,
     dropout: float,
     seed: int,
-) -> tuple[Tensor, Tensor]:
-    """Return the output, and the rank-r activation, which has no gradient of its own."""
+    gives_plain: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the output, the rank-r activation, and the output before ratio, bias and residual.
+
+    The latter two have no gradients of their own; the last is empty where it is not asked for.
+    """
     dropping = Dropping(share=dropout, seed=seed)
-    return triton.forward(x_NI, weight_OI, bias_O, down_RI, up_RO, residual_NO, scale, dropping)
+    plain_NO = x_NI.new_empty((len(x_NI), up_RO.shape[1]) if gives_plain else 0)
+    scaling = None
+    if ratio_O is not None:
+        scaling = Scaling(ratio_O=ratio_O, plain_NO=plain_NO if gives_plain else None)
+    found = triton.forward(
+        x_NI, weight_OI, bias_O, down_RI, up_RO, residual_NO, scale, dropping, scaling
+    )
+    return *found, plain_NO
 
 
 @lora_linear.register_fake
@@ -59,13 +75,19 @@ def _(  # as above
     _bias_O: Tensor | None,
     down_RI: Tensor,
     up_RO: Tensor,
+    _ratio_O: Tensor | None,
     _residual_NO: Tensor | None,
     _scale: float,
     _dropout: float,
     _seed: int,
-) -> tuple[Tensor, Tensor]:
-    rows = x_NI.shape[0]
-    return x_NI.new_empty(rows, up_RO.shape[1]), x_NI.new_empty(rows, down_RI.shape[0])
+    gives_plain: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows, outputs = x_NI.shape[0], up_RO.shape[1]
+    return (
+        x_NI.new_empty(rows, outputs),
+        x_NI.new_empty(rows, down_RI.shape[0]),
+        x_NI.new_empty((rows, outputs) if gives_plain else 0),
+    )
 
 
 @torch.library.custom_op("autopeft::lora_linear_backward", mutates_args=())
@@ -133,45 +155,63 @@ def shaped(
     )
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *operands, _residual, scale, dropout, seed = inputs
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    *operands, ratio_O, _residual, scale, dropout, seed, gives_plain = inputs
     ctx.numbers = (scale, dropout, seed)
-    keep(ctx, operands, output)
+    keep(ctx, operands, output, ratio_O, output[2] if gives_plain else None)
 
 
-def keep(ctx: Any, operands: Sequence[Any], output: tuple[Tensor, Tensor]) -> None:
-    """Save of x, weight, bias, ``down`` and ``up`` what the gradients that are wanted need."""
+def keep(
+    ctx: Any, operands: Sequence[Any], output: tuple[Tensor, ...], *more: Tensor | None
+) -> None:
+    """Save of x, weight, bias, ``down`` and ``up`` what the gradients that are wanted need.
+
+    Only the first of the outputs has a gradient. ``more`` is saved behind the rest.
+    """
     x_NI, weight_OI, _, down_RI, up_RO = operands
     _, of_weight, _, of_down, of_up, *_ = ctx.needs_input_grad
-    ctx.mark_non_differentiable(output[1])
+    ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(
         x_NI if of_down or of_weight else None, output[1] if of_up else None, weight_OI, down_RI,
-        up_RO,
+        up_RO, *more,
     )  # fmt: skip
 
 
-def _gradients(ctx: Any, g_NO: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    found = gradients(ctx, g_NO, lora_linear_backward)
-    of_residual = g_NO if ctx.needs_input_grad[5] else None
-    return (*found, of_residual, None, None, None)
+def _gradients(ctx: Any, g_NO: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    *_, ratio_O, plain_NO = ctx.saved_tensors
+    of_ratio, of_residual = ctx.needs_input_grad[5:7]
+    g_plain, g_ratio = g_NO, None
+    if g_NO is not None and ratio_O is not None:
+        read_NO = plain_NO if of_ratio else g_NO
+        g_plain, sums_O, _ = scale_shift_backward(g_NO, read_NO, ratio_O, 0, True, of_ratio, False)
+        g_ratio = sums_O.to(ratio_O.dtype) if of_ratio else None
+    found = gradients(ctx, g_plain, lora_linear_backward, of_bias_NO=g_NO)
+    return *found, g_ratio, g_NO if of_residual else None, None, None, None, None
 
 
 def gradients(
-    ctx: Any, g_NO: Tensor | None, backward: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    ctx: Any,
+    g_NO: Tensor | None,
+    backward: Callable[..., tuple[Tensor, Tensor, Tensor]],
+    *,
+    of_bias_NO: Tensor | None = None,
 ) -> tuple[Tensor | None, ...]:
-    """Return those of x, weight, bias, ``down`` and ``up``, by the operator of the backward."""
+    """Return those of x, weight, bias, ``down`` and ``up``, by the operator of the backward.
+
+    The bias may have another gradient to sum up, being added behind a ratio.
+    """
     if g_NO is None:
         return (None,) * 5
     of_x, of_weight, of_bias, of_down, of_up, *_ = ctx.needs_input_grad
-    x_NI, hidden_NR, weight_OI, down_RI, up_RO = ctx.saved_tensors
+    x_NI, hidden_NR, weight_OI, down_RI, up_RO, *_ = ctx.saved_tensors
     g_x, g_down, g_up = backward(
         g_NO, x_NI if of_down else None, hidden_NR, weight_OI, down_RI, up_RO, *ctx.numbers, of_x
     )
     return (
         g_x if of_x else None,
         g_NO.T @ x_NI if of_weight else None,
-        g_NO.sum(0) if of_bias else None,
+        (g_NO if of_bias_NO is None else of_bias_NO).sum(0) if of_bias else None,
         g_down if of_down else None,
         g_up if of_up else None,
     )

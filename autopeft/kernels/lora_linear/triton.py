@@ -36,6 +36,14 @@ class Dropping:
 NOTHING = Dropping()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scaling:
+    """A ratio for each output, and the place where the outputs are written as they are without."""
+
+    ratio_O: Tensor
+    plain_NO: Tensor | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """Which gradients are asked for."""
@@ -54,12 +62,17 @@ def forward(
     residual_NO: Tensor | None,
     scale: float,
     dropping: Dropping = NOTHING,
+    scaling: Scaling | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return ``x Wᵀ + b + scale · h U + residual`` and ``h = drop(x) Dᵀ``, shape ``(N, R)``."""
+    """Return ``ratio ∘ u + b + residual`` and ``h = drop(x) Dᵀ``, shape ``(N, R)``.
+
+    u is ``x Wᵀ + scale · h U``; without ``scaling`` there is no ratio.
+    """
     hidden_NR = x_NI.new_empty(len(x_NI), len(down_RI))
     y_NO = _mapped(
-        x_NI, weight_OI, down_RI, up_RO, scale, hidden_NR, bias_O, residual_NO, drop_x=dropping
-    )
+        x_NI, weight_OI, down_RI, up_RO, scale, hidden_NR, bias_O, residual_NO, scaling,
+        drop_x=dropping,
+    )  # fmt: skip
     return y_NO, hidden_NR
 
 
@@ -120,15 +133,20 @@ def _mapped(
     hidden_NR: Tensor | None,
     bias_J: Tensor | None = None,
     residual_NJ: Tensor | None = None,
+    scaling: Scaling | None = None,
     *,
     drop_x: Dropping = NOTHING,
     drop_y: Dropping = NOTHING,
 ) -> Tensor:
-    """Return ``x Wᵀ + b + scale · drop(h second) + residual``, and write h where it has a place."""
+    """Return ``ratio ∘ (x Wᵀ + scale · drop(h second)) + b + residual``.
+
+    What has a place is written: h, and what is multiplied by the ratio.
+    """
     (N, K), (R, J) = x_NK.shape, second_RJ.shape
     x_NK, first_RK, second_RJ = rowwise(x_NK), rowwise(first_RK), rowwise(second_RJ)
     bias = None if bias_J is None else bias_J.contiguous()
     residual = None if residual_NJ is None else rowwise(residual_NJ)
+    ratio, plain = (scaling.ratio_O.contiguous(), scaling.plain_NO) if scaling else (None, None)
     fused = weight_JK is not None and cuts.most_fused(x_NK.dtype) >= R
     if not fused:
         hidden_NR = x_NK.new_empty(N, R) if hidden_NR is None else hidden_NR
@@ -143,7 +161,7 @@ def _mapped(
     def launch(tiles: Tiles) -> None:
         grid = blocks(N, tiles, "BLOCK_N") * blocks(J, tiles, "BLOCK_J")
         lora_linear_fwd_kernel[(grid,)](
-            x_NK, weight_JK, bias, first_RK, second_RJ, residual, hidden_NR, y_NJ,
+            x_NK, weight_JK, bias, first_RK, second_RJ, ratio, residual, hidden_NR, plain, y_NJ,
             N, J, K, R, x_NK.stride(0), *strides_W, first_RK.stride(0), second_RJ.stride(0),
             0 if residual is None else residual.stride(0), scale, drop.share, drop.seed,
             FUSED=fused, DROPS_X=drop_x.share > 0, DROPS_Y=drop_y.share > 0,

@@ -36,7 +36,8 @@ def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
 ) -> Tensor:
     """Return what ``naive.prefix_attention`` returns, to rounding."""
     operands = query_BHTK, key_BGSK, value_BGSK, prefix, mask_BHTS, scale, dropout
-    if softcap is not None or gate_BTP is not None:
+    # Without a query torch's own attention gives a mask no gradient, not even of zeros.
+    if softcap is not None or gate_BTP is not None or query_BHTK.numel() == 0:
         return naive.prefix_attention(*operands, causal=causal, softcap=softcap, gate_BTP=gate_BTP)
     if not _fused_backward_is_slow(query_BHTK, key_BGSK, value_BGSK, prefix):
         return _fused(*operands, causal)

@@ -67,7 +67,7 @@ def learned(
 ) -> tuple[Tensor, Tensor]:
     """Return the prefix by heads, in the type of the keys and values before which it belongs."""
     key_GPK, value_GPK = (
-        part.to(x.dtype).view(-1, x.shape[1], x.shape[3]).transpose(0, 1)
+        part.to(x.dtype).reshape(len(part), x.shape[1], x.shape[3]).transpose(0, 1)
         for part, x in zip(prefix, (key_BGSK, value_BGSK), strict=True)
     )
     return key_GPK, value_GPK

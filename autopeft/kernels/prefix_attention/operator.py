@@ -37,7 +37,8 @@ def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
     """
     _check_kinds(query_BHTK, key_BGSK, value_BGSK, prefix, mask_BHTS, gate_BTP)
     query, key, value = (in_autocast(x) for x in (query_BHTK, key_BGSK, value_BGSK))
-    _check_together(query, key, value, prefix, mask_BHTS, gate_BTP)
+    _check_sequence(query, key, value)
+    _check_beside(query, key, value, prefix, mask_BHTS, gate_BTP)
     _check_numbers(dropout, softcap)
     form = form_for(query)
     if form == "triton":
@@ -102,23 +103,6 @@ def _check_kinds(  # noqa: PLR0917  # as above
     )  # fmt: skip
 
 
-def _check_together(  # noqa: PLR0917  # as above
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    prefix: tuple[Tensor, Tensor] | None,
-    mask: Tensor | None,
-    gate: Tensor | None,
-) -> None:
-    if not query.dtype == key.dtype == value.dtype:
-        raise KernelError(
-            "prefix_attention needs query, key and value in one type, and got "
-            f"{query.dtype}, {key.dtype} and {value.dtype}: convert two of them"
-        )
-    _check_heads(query, key, value)
-    _check_beside(query, key, value, prefix, mask, gate)
-
-
 def _check_numbers(dropout: float, softcap: float | None) -> None:
     if not 0 <= dropout < 1:
         raise KernelError(f"prefix_attention cannot drop {dropout} of its weights: write 0 to 0.99")
@@ -128,7 +112,12 @@ def _check_numbers(dropout: float, softcap: float | None) -> None:
         )
 
 
-def _check_heads(query: Tensor, key: Tensor, value: Tensor) -> None:
+def _check_sequence(query: Tensor, key: Tensor, value: Tensor) -> None:
+    if not query.dtype == key.dtype == value.dtype:
+        raise KernelError(
+            "prefix_attention needs query, key and value in one type, and got "
+            f"{query.dtype}, {key.dtype} and {value.dtype}: convert two of them"
+        )
     fits = (
         query.dim() == key.dim() == value.dim() == 4
         and len(query) == len(key) == len(value)

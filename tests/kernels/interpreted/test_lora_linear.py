@@ -241,9 +241,10 @@ def test_torch_takes_it_for_one_of_its_own():
     given = operands((5, 7, 6, 2), torch.float32)
     for trained in ((0, 3, 4), (4,)):
         leaves = [x.clone().requires_grad_(place in trained) for place, x in enumerate(given)]
-        torch.library.opcheck(registered.lora_linear, (*leaves, 0.7, 0.1, 3))
-    alone = given[0], None, None, given[3], given[4], None
-    torch.library.opcheck(registered.lora_linear, (*alone, 0.7, 0.0, 3))
+        given_all = (*leaves[:5], None, leaves[5])
+        torch.library.opcheck(registered.lora_linear, (*given_all, 0.7, 0.1, 3, False))
+    alone = given[0], None, None, given[3], given[4], None, None
+    torch.library.opcheck(registered.lora_linear, (*alone, 0.7, 0.0, 3, False))
     hidden = torch.randn(5, 2)
     for x, h in ((given[0], hidden), (None, hidden)):
         torch.library.opcheck(
@@ -284,3 +285,25 @@ def test_it_compiles_whole():
 
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
+
+
+def test_dropout_follows_the_seed_in_a_compiled_call_too():
+    given = operands((5, 7, 6, 2), torch.float32)[:5]
+
+    def linear(seed, *leaves):
+        return lora_linear(*leaves, 0.7, dropout=0.4, seed=seed)
+
+    compiled = torch.compile(linear, fullgraph=True, backend="aot_eager")
+    outs = []
+    for seed in (1, 2, 2**40):
+        with using("triton"):
+            found, expected = (
+                outcomes(lambda *leaves, f=f, s=seed: f(s, *leaves), given, torch.ones(5, 6))
+                for f in (compiled, linear)
+            )
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one, other)
+        outs.append(found[0])
+
+    assert not torch.equal(outs[0], outs[1])
+    assert not torch.equal(outs[1], outs[2])
