@@ -1,9 +1,11 @@
 """Early stopping: which paused trial goes on.
 
 Successive halving by promotion (asynchronous; Li et al. 2020, arXiv 1810.05934): a trial is
-measured at the first rung and pauses. Of all that were measured at a rung, the best ``1 / ETA`` may
-go on to the next, rounded up where the paper rounds down: so the first goes on at once, a search
-has an answer after one training, and what goes on does not depend on how long the search will be.
+measured at the first rung and pauses. Of all that were measured at a rung so far, the best
+``1 / ETA`` may go on to the next, and the first in any case: so a search has an answer after one
+training, and what goes on does not depend on how long the search will be. Promotions are not taken
+back when better trials come later, so that more than ``1 / ETA`` go on in the end: of 30 trials in
+no order four in ten, and more the faster a search improves.
 
 At a rung below the last the validation loss stands for the score: after a short training many
 trials predict alike, and how sure they are of it still tells them apart. On the table benchmark,
@@ -25,7 +27,7 @@ from autopeft.study import Study
 from autopeft.trial import Purpose, State, Trial
 
 ETA = 3
-"""Of so many trials one goes on to the next rung."""
+"""Of so many trials one may go on to the next rung."""
 POOLS = (Purpose.BASELINE, Purpose.SEARCH)
 
 
@@ -38,7 +40,7 @@ def promotion(study: Study, trials: Iterable[Trial]) -> tuple[Trial, float] | No
     for low, high in reversed(list(zip(study.rungs, study.rungs[1:], strict=False))):
         for pool in POOLS:
             measured = [t for t in known if t.proposal.purpose is pool and _is_number(t, low)]
-            allowed = math.ceil(len(measured) / ETA)
+            allowed = max(1, len(measured) // ETA)
             for trial in _ordered(study, pool, measured, low)[:allowed]:
                 if trial.state is State.PAUSED and trial.proposal.fidelity.share == low:
                     return trial, high

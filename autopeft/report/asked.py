@@ -91,4 +91,4 @@ def _rungs(study: Study) -> str:
     if len(study.rungs) == 1:
         return "every trial is trained to the end"
     *pauses, _ = map(percent, study.rungs)
-    return f"a trial pauses at {', '.join(pauses)} of its training; one in {ETA} goes on"
+    return f"a trial pauses at {', '.join(pauses)} of its training; the best of {ETA} so far may go on"

@@ -10,6 +10,7 @@ from autopeft.search_spaces.baselines import BASELINES, fill
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.written.named import named_configuration
+from autopeft.strategies.memory import has_score, lifted
 from autopeft.strategies.recipes import default_recipe, rounded
 from autopeft.study import Study
 from autopeft.trial import Proposal, Purpose, Trial
@@ -26,10 +27,11 @@ class BaselinesFirst:
     """
 
     def __init__(self, study: Study, inner: Strategy) -> None:
+        self._study = study
         self._inner = inner
         self._defaults = _baselines(study)
         self._asked: set[Hashable] = set()
-        self._scores: dict[str, float] = {}
+        self._measured: dict[int, Trial] = {}
 
     def ask(self) -> Proposal | None:
         """Return a baseline when one is due, else what the inner strategy proposes."""
@@ -44,9 +46,8 @@ class BaselinesFirst:
         proposal = trial.proposal
         if proposal.purpose is not Purpose.FINAL:
             self._asked.add(proposal.key)
-        if proposal.purpose is Purpose.BASELINE and trial.measurement:
-            best = self._scores.get(proposal.label, trial.score)
-            self._scores[proposal.label] = max(best, trial.score)
+        if proposal.purpose is Purpose.BASELINE and has_score(trial):
+            self._measured[trial.number] = trial
 
     def _due(self) -> Proposal | None:
         for proposal in self._defaults:
@@ -61,16 +62,24 @@ class BaselinesFirst:
         return proposal
 
     def _tuning(self) -> Proposal | None:
-        ranked = sorted(
-            (proposal for proposal in self._defaults if proposal.label in self._scores),
-            key=lambda proposal: -self._scores[proposal.label],
-        )
-        for proposal in ranked:
+        default = {proposal.label: proposal for proposal in self._defaults}
+        for label in self._ranked():
             for factor in _FACTORS:
-                tuned = _scaled(proposal, factor)
+                tuned = _scaled(default[label], factor)
                 if tuned.key not in self._asked:
                     return tuned
         return None
+
+    def _ranked(self) -> list[str]:
+        """Return the labels of the baselines that have a score, the best first."""
+        measured = [self._measured[number] for number in sorted(self._measured)]
+        scores: dict[str, float] = {}
+        for trial, point in zip(measured, lifted(self._study, measured), strict=True):
+            label = trial.proposal.label
+            scores[label] = max(point[0], scores.get(label, point[0]))
+        order = {proposal.label: place for place, proposal in enumerate(self._defaults)}
+        known = [label for label in order if label in scores]
+        return sorted(known, key=lambda label: -scores[label])
 
 
 def _baselines(study: Study) -> tuple[Proposal, ...]:

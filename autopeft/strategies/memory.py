@@ -94,6 +94,14 @@ def lifted(study: Study, measured: Sequence[Trial]) -> list[Point]:
     return points
 
 
+def best_score(study: Study, measured: Sequence[Trial]) -> Trial | None:
+    """Return the trial with the best score, as if all had been trained to the end."""
+    scores = {
+        t.number: point[0] for t, point in zip(measured, lifted(study, measured), strict=True)
+    }
+    return min(measured, key=lambda t: (-scores[t.number], t.number), default=None)
+
+
 def places(points: Sequence[Point]) -> list[float]:
     """Return a number a point, lower for better ones: with one objective it is its negative.
 

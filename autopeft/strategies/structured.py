@@ -11,6 +11,7 @@ from autopeft.ports import Structures
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.sampling import Sampler
+from autopeft.strategies.memory import best_score, has_score
 from autopeft.strategies.recipes import with_rates
 from autopeft.study import Study
 from autopeft.supernet.gating.structures import Filling, equal_chances
@@ -40,7 +41,7 @@ class Structured:
         self._filling = Filling(study.space, study.ceiling)
         self._own: set[Hashable] = set()
         self._all: set[Hashable] = set()
-        self._learned: dict[int, tuple[float, Proposal]] = {}
+        self._learned: dict[int, Trial] = {}
         self._prepared = False
 
     def ask(self) -> Proposal | None:
@@ -58,8 +59,8 @@ class Structured:
         if trial.proposal.purpose is not Purpose.SEARCH:
             return
         self._learned.pop(trial.number, None)
-        if trial.latest is not None:
-            self._learned[trial.number] = trial.latest.score, trial.proposal
+        if has_score(trial):
+            self._learned[trial.number] = trial
 
     def _prepare(self) -> None:
         if not self._prepared:
@@ -89,8 +90,8 @@ class Structured:
         return space.decode(self._sampler.fit(genome, rng))
 
     def _best(self) -> Proposal | None:
-        ranked = sorted(self._learned.items(), key=lambda item: (-item[1][0], item[0]))
-        return ranked[0][1][1] if ranked else None
+        found = best_score(self._study, list(self._learned.values()))
+        return found and found.proposal
 
     def _proposal(self, structure: Configuration, factor: float) -> Proposal:
         methods = structure.methods(self._study.space.slots)

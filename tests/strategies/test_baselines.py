@@ -9,7 +9,7 @@ from autopeft.search_spaces.catalog import METHODS
 from autopeft.strategies.baselines import BaselinesFirst
 from autopeft.strategies.random import RandomStrategy
 from autopeft.strategies.tpe import TpeStrategy
-from autopeft.trial import Proposal, Purpose, Trial
+from autopeft.trial import Fidelity, Proposal, Purpose, Trial
 from tests.builders import MINI_LM, a_measurement, a_study, space_on
 from tests.contracts.strategy import StrategyContract, drive, failed
 
@@ -93,6 +93,23 @@ def test_when_all_rates_of_the_best_are_tried_the_next_best_baseline_is_tuned():
     trials = drive(around_random(), 24, ending=ending)
 
     assert [t.proposal.label for t in trials[3::4]] == ["serial adapter"] * 4 + ["prefix"] * 2
+
+
+def test_of_baselines_that_reached_different_rungs_the_best_at_the_same_one_is_tuned():
+    """The first was trained to the end and so has the highest score, but was worse at the third."""
+    study = a_study(rungs=(1 / 3, 1.0))
+    strategy = BaselinesFirst(study, Scripted())
+    at_third = {"plain LoRA": 0.80, "serial adapter": 0.86, "prefix": 0.7}
+    for number, (label, score) in enumerate(at_third.items()):
+        proposal = replace(strategy.ask(), fidelity=Fidelity(share=1 / 3))
+        found = Trial(number=number, proposal=proposal)
+        assert found.proposal.label == label
+        paused = found.done(replace(a_measurement(score), share=1 / 3))
+        strategy.tell(paused)
+        if number == 0:
+            strategy.tell(paused.promoted(1.0).done(a_measurement(0.87)))
+
+    assert strategy.ask().label == "serial adapter"
 
 
 def test_tuned_rates_stay_within_the_range_of_their_method():

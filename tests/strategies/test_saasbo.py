@@ -173,7 +173,7 @@ def test_the_climb_returns_the_best_that_is_not_excluded():
 
 
 def test_a_resumed_study_sees_its_trials_as_they_were():
-    """Of four at the first rung two go on: the fourth did, and before it the first alone."""
+    """Of four at the first rung two went on: the best of all, and before it came, the first."""
     study = a_study(rungs=(0.5, 1.0))
 
     def at(number, score, share, *, rungs=()):
