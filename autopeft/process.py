@@ -17,6 +17,9 @@ _DEFAULTS = {
     # oneDNN keeps compiled products for the last 1024 shapes. Padded batches and searched sizes
     # bring ever new shapes, and memory grows by hundreds of megabytes (benchmarks/memory.py).
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    # torch has caches of its own before oneDNN's, 1024 shapes for each kind of product, in which
+    # what oneDNN has let go lives on.
+    "LRU_CACHE_CAPACITY": "64",
 }
 
 

@@ -144,7 +144,7 @@ def rank_correlation(one_N: Values, other_N: Values) -> Summary:
         kendalltau(one_N[rows], other_N[rows]).statistic
         for rows in rng.integers(count, size=(RESAMPLES // 4, count))
     ]
-    low, high = np.percentile(taus, [2.5, 97.5])
+    low, high = np.nanpercentile(taus, [2.5, 97.5])
     tau = float(kendalltau(one_N, other_N).statistic)
     return {"tau": tau, "low": float(low), "high": float(high)}
 
@@ -206,8 +206,9 @@ def draw(table: Table, everything: Mapping[str, Sequence[Replication]], file: Pa
         panel.set_xlabel(axis if stretch is None else f"simulated {axis}")
         panel.set_xlim(0, grid[-1])
         panel.grid(alpha=0.25)
-    panels[0].set_ylabel("regret, points of token accuracy")
-    panels[0].set_ylim(0.02, 12)
+    metric = table.facts["task"]["metric"].replace("_", " ")
+    panels[0].set_ylabel(f"regret, points of {metric}")
+    panels[0].set_ylim(0.02, 110 * (table.best - min(table.true.values())))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, ncol=7, loc="lower center", frameon=False)
     figure.tight_layout(rect=(0, 0.1, 1, 1))

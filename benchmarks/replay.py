@@ -2,6 +2,7 @@
 
     python benchmarks/replay.py [CONTESTANT ...]    all of them, or only these anew
     python benchmarks/replay.py --seeds 5 random tpe
+    python benchmarks/replay.py --table noun-classes --seeds 20 random tpe
 
 A contestant is a strategy's name, with ``+rungs`` if its worse trials stop early at 1/9 and 1/3 of
 a training, with ``+third`` if they do at 1/3 alone, with ``-rungs`` if none does; without any of
@@ -31,7 +32,17 @@ from typing import Any, cast
 import materials
 import numpy as np
 from regret import Incumbent, Point, Replication, seconds, stretch_of, whole
-from tabled import RUNGS, Spent, Straight, Table, TabledScores, TabledStructures, TableEvaluator
+from tabled import (
+    RUNGS,
+    TABLES,
+    USUAL,
+    Spent,
+    Straight,
+    Table,
+    TabledScores,
+    TabledStructures,
+    TableEvaluator,
+)
 
 from autopeft.ports import Strategy
 from autopeft.process import prepare
@@ -156,19 +167,24 @@ class _Timed:
 
 
 @cache
-def _table() -> Table:
-    return Table.read()
+def _table(name: str) -> Table:
+    return Table.read(name)
 
 
-def _one(job: tuple[str, int]) -> Replication:
+def _one(job: tuple[str, str, int]) -> Replication:
     prepare()
-    return replay(_table(), *job)
+    table, contestant, seed = job
+    return replay(_table(table), contestant, seed)
 
 
-def replications(names: Sequence[str], seeds: int, workers: int) -> Iterator[Replication]:
-    """Replay each contestant with each seed, in several processes."""
+def replications(
+    names: Sequence[str], seeds: int, workers: int, table: str = USUAL
+) -> Iterator[Replication]:
+    """Replay each contestant on a table with each seed, in several processes."""
     jobs = [
-        (n, seed) for n in names for seed in range(min(seeds, _SLOW.get(strategy_of(n), seeds)))
+        (table, n, seed)
+        for n in names
+        for seed in range(min(seeds, _SLOW.get(strategy_of(n), seeds)))
     ]
     if workers == 1:
         yield from map(_one, jobs)
@@ -177,22 +193,27 @@ def replications(names: Sequence[str], seeds: int, workers: int) -> Iterator[Rep
         yield from pool.map(_one, jobs)
 
 
-def kept() -> Path:
-    """Name the folder of what was replayed."""
-    folder = materials.cache() / "replay"
+def stem_of(table: str) -> str:
+    """Return what the files of a table's replay are called."""
+    return "replay" if table == USUAL else f"replay-{table}"
+
+
+def kept(table: str) -> Path:
+    """Name the folder of what was replayed on a table."""
+    folder = materials.cache() / stem_of(table)
     folder.mkdir(exist_ok=True)
     return folder
 
 
-def keep(done: Sequence[Replication]) -> None:
+def keep(table: str, done: Sequence[Replication]) -> None:
     """Keep all replications of a contestant in place of earlier ones."""
     text = json.dumps([asdict(replication) for replication in done])
-    (kept() / f"{done[0].contestant}.json").write_text(text, encoding="utf-8")
+    (kept(table) / f"{done[0].contestant}.json").write_text(text, encoding="utf-8")
 
 
-def read_kept(name: str) -> list[Replication]:
-    """Read what was replayed of a contestant."""
-    file = kept() / f"{name}.json"
+def read_kept(table: str, name: str) -> list[Replication]:
+    """Read what was replayed of a contestant on a table."""
+    file = kept(table) / f"{name}.json"
     found = json.loads(file.read_text("utf-8")) if file.exists() else []
     return [Replication(**r | {"points": tuple(Point(**p) for p in r["points"])}) for r in found]
 
@@ -201,27 +222,28 @@ def main() -> None:
     """Replay, print the table, and write the figures."""
     parser = argparse.ArgumentParser(description="Replay strategies on the table benchmark.")
     parser.add_argument("contestants", nargs="*")
+    parser.add_argument("--table", default=USUAL)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
-    table = Table.read()
+    table, stem = Table.read(given.table), stem_of(given.table)
     known = contestants(table)
-    for name in given.contestants or [n for n in known if not read_kept(n)]:
+    for name in given.contestants or [n for n in known if not read_kept(given.table, n)]:
         if name not in known:
             raise SystemExit(f"{name!r} cannot be replayed: there are {', '.join(known)}")
         began = time.monotonic()
-        keep(list(replications([name], given.seeds, given.workers)))
+        keep(given.table, list(replications([name], given.seeds, given.workers, given.table)))
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
     from curves import draw, markdown, properties, summary
 
-    everything = {name: done for name in known if (done := read_kept(name))}
+    everything = {name: done for name in known if (done := read_kept(given.table, name))}
     found = summary(table, everything) | {"properties": properties(table)}
     text = json.dumps(found, indent=1) + "\n"
-    (Path(__file__).parent / "tables" / "replay.json").write_text(text, encoding="utf-8")
+    (TABLES / f"{stem}.json").write_text(text, encoding="utf-8")
     _FOLDER.mkdir(exist_ok=True)
-    draw(table, everything, _FOLDER / "replay.svg")
-    (Path(__file__).parent / "tables" / "replay.md").write_text(markdown(found), encoding="utf-8")
+    draw(table, everything, _FOLDER / f"{stem}.svg")
+    (TABLES / f"{stem}.md").write_text(markdown(found), encoding="utf-8")
     print(markdown(found))
 
 

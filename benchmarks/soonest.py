@@ -2,6 +2,7 @@
 
     python benchmarks/soonest.py [--regrets 1.0 0.4 0.15]
     python benchmarks/soonest.py --seen     by the scores of the seed that was searched with
+    python benchmarks/soonest.py --table noun-classes
 
 Reads the replications that ``replay.py`` has kept. Regret is in points, the mean over replications;
 a dash says that it was not reached within sixty trainings. Below the regret of who tries everything
@@ -15,7 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from curves import compared
 from regret import Kind, at_seconds, at_trials, stretch_of, whole
-from replay import VARIANTS, _table, contestants, read_kept
+from replay import VARIANTS, contestants, read_kept
+from tabled import USUAL, Table
 
 _MOST = 60.0
 _STEP = 0.1
@@ -24,13 +26,14 @@ _PLACES = (5, 10, 20, 30)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", default=USUAL)
     parser.add_argument("--regrets", type=float, nargs="+", default=[1.0, 0.4, 0.2, 0.15])
     parser.add_argument("--seen", action="store_true")
     given = parser.parse_args()
-    table = _table()
+    table = Table.read(given.table)
     what: Kind = "missed" if given.seen else "regret"
     known = {name: done for name in dict.fromkeys((*contestants(table), *VARIANTS))
-             if (done := read_kept(name))}  # fmt: skip
+             if (done := read_kept(given.table, name))}  # fmt: skip
     stretches = (("as measured", 1.0), ("at the usual ratio", stretch_of(table)))
     for ratio, stretch in stretches:
         header(f"Trainings' time, {ratio}, to a regret of", given.regrets)

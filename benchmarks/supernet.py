@@ -2,29 +2,32 @@
 
     python benchmarks/supernet.py [--configurations N] [--sampling NAME ...] [--trainings T ...]
     python benchmarks/supernet.py --configurations 273     all of them; its last line is their tau
-    python benchmarks/supernet.py --stored      that of the scores in the table, without training
+    python benchmarks/supernet.py --table noun-classes     on another table
+    python benchmarks/supernet.py --whole       score on the whole validation part too
 
-Truth are the scores of `tables/brown-tags.parquet`: every configuration really trained, the mean of
-its seeds. All times are seconds of the processor on one thread, measured in this run. `tau` is
-Kendall's between inherited scores and truth, with the 95% interval of a bootstrap over
+Truth are the scores of a table: every configuration really trained, the mean of its seeds. All
+times are seconds of the processor on one thread, measured in this run. `tau` is Kendall's between
+inherited scores, which are negated losses, and truth, with the 95% interval of a bootstrap over
 configurations; `by size` is the tau of the mere number of parameters, and `seed to seed` that of
 one training against another of the same configuration with another seed: no supernet can do much
-better.
+better. ``taus.py`` prints the same of the supernets whose scores stand in the tables. A score is a
+loss on few examples; ``--whole`` adds the taus of the loss and of the metric on all of them, which
+cost as much as the scoring of a training.
 """
 
 import argparse
-import json
 import time
 from dataclasses import dataclass
 
 import numpy as np
-import table
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import spearmanr
+from table_task import TASKS
+from tabled import RUNGS, USUAL, Table, names
+from taus import tau_with_interval
 
 from autopeft.process import prepare
 from autopeft.search_spaces.configuration import Configuration
 
-_BOOTSTRAPS = 1_000
 _TIMED = 4
 
 
@@ -41,33 +44,18 @@ class Known:
         return float(np.mean(self.scores))
 
 
-def known(count: int) -> list[Known]:
-    """Read configurations of the table, drawn at random."""
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(table.TABLES / f"{table.NAME}.parquet").to_pylist()
-    found: dict[str, list[dict]] = {}
-    for row in rows:
-        if row["share"] == 1.0:
-            found.setdefault(row["genome"], []).append(row)
-    chosen = np.random.default_rng(0).permutation(sorted(found))[:count]
+def known(table: Table, count: int) -> list[Known]:
+    """Draw configurations of a table at random."""
+    every, last = list(table.true), len(RUNGS) - 1
+    chosen = np.random.default_rng(0).permutation(len(every))[:count]
     return [
         Known(
-            configuration=Configuration(tuple(map(tuple, json.loads(found[g][0]["sizes"])))),
-            parameters=found[g][0]["parameters"],
-            scores=tuple(row["score"] for row in sorted(found[g], key=lambda row: row["seed"])),
+            configuration=every[place],
+            parameters=table.rows[every[place], table.seeds[0], last].parameters,
+            scores=tuple(table.seen(every[place], seed) for seed in table.seeds),
         )
-        for g in chosen
+        for place in chosen
     ]
-
-
-def tau_with_interval(one, other) -> str:
-    """Return Kendall's tau and its interval."""
-    one, other, rng = np.asarray(one), np.asarray(other), np.random.default_rng(0)
-    drawn = (rng.integers(len(one), size=len(one)) for _ in range(_BOOTSTRAPS))
-    taus = [kendalltau(one[rows], other[rows]).statistic for rows in drawn]
-    low, high = np.nanquantile(taus, (0.025, 0.975))
-    return f"{kendalltau(one, other).statistic:.2f} ({low:.2f} to {high:.2f})"
 
 
 def seconds_of_training(trainer, study, configurations) -> float:
@@ -90,20 +78,23 @@ def seconds_of_training(trainer, study, configurations) -> float:
     return float(np.mean(times))
 
 
-def stored() -> None:
-    """Print tau of the inherited scores that stand in the table, for each supernet's seed."""
-    import pyarrow.parquet as pq
+def on_all(net, trainer, study, rows) -> str:
+    """Return the taus of loss and metric on the whole validation part."""
+    from autopeft.tasks.metrics import METRICS
+    from autopeft.training.loop import predict
 
-    truth: dict[str, list[float]] = {}
-    inherited: dict[int, dict[str, float]] = {}
-    for row in pq.read_table(table.TABLES / f"{table.NAME}.parquet").to_pylist():
-        if row["share"] == 1.0:
-            truth.setdefault(row["genome"], []).append(row["score"])
-            inherited.setdefault(row["seed"], {})[row["genome"]] = row["inherited"]
-    means = [float(np.mean(scores)) for scores in truth.values()]
-    for seed, scores in sorted(inherited.items()):
-        found = tau_with_interval([scores[genome] for genome in truth], means)
-        print(f"supernet of seed {seed}: tau {found} on all {len(truth)} configurations")
+    part, losses, scores = trainer.parts["validation"], [], []
+    truth = part.truth.astype(np.float64)
+    for row in rows:
+        with net.active(row.configuration) as subnet:
+            predictions, loss = predict(subnet.model, part, net.recipe)
+        losses.append(-loss)
+        scores.append(METRICS[study.task.metric].score(truth, predictions.astype(np.float64)))
+    real = [row.score for row in rows]
+    return (
+        f"on all {len(part)}: loss {tau_with_interval(losses, real)}, "
+        f"{study.task.metric} {tau_with_interval(scores, real)}"
+    )
 
 
 def main() -> None:
@@ -116,17 +107,16 @@ def main() -> None:
     from autopeft.training.trainer import Trainer
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", choices=names(), default=USUAL)
     parser.add_argument("--configurations", type=int, default=60)
     parser.add_argument("--sampling", nargs="+", default=["sandwich", "single"])
     parser.add_argument("--trainings", nargs="+", type=float, default=[2.0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--stored", action="store_true")
+    parser.add_argument("--whole", action="store_true")
     options = parser.parse_args()
-    if options.stored:
-        stored()
-        return
     torch.set_num_threads(1)
-    study, rows = table.study(), known(options.configurations)
+    study = TASKS[options.table].study()
+    rows = known(Table.read(options.table), options.configurations)
     trainer = Trainer.open(study.task, study.backbone, study.where, test=False, threads=1)
     training = seconds_of_training(trainer, study, [row.configuration for row in rows[:_TIMED]])
     truth = [row.score for row in rows]
@@ -155,6 +145,8 @@ def main() -> None:
                 tenth = max(1, len(rows) // 10)
                 tau = tau_with_interval(scores, truth)
                 lines.append(f"{sampling}, {trainings:g} trainings, seed {seed}: tau {tau}")
+                if options.whole:
+                    lines.append(on_all(net, trainer, study, rows))
                 top = set(np.argsort(truth)[-tenth:]) & set(np.argsort(scores)[-tenth:])
                 print(
                     f"| {sampling} | {trainings:g} | {seed} | {work.steps} | {cost / training:.2f} "

@@ -25,6 +25,7 @@ from autopeft.study import DataFiles, Study, Task, Where
 from autopeft.trial import Measurement, Recipe, Trial
 
 TABLES = Path(__file__).parent / "tables"
+USUAL = "brown-tags"
 RUNGS = (1 / 9, 1 / 3, 1.0)
 
 
@@ -67,8 +68,10 @@ class Table:
     true: dict[Configuration, float] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, name: str = "brown-tags") -> "Table":
+    def read(cls, name: str = USUAL) -> "Table":
         """Read a table of this folder."""
+        if name not in (there := names()):
+            raise SystemExit(f"there is no table {name!r}: there are {', '.join(there)}")
         facts = json.loads((TABLES / f"{name}.json").read_text("utf-8"))
         rows = {}
         for line in pq.read_table(TABLES / f"{name}.parquet").to_pylist():
@@ -147,6 +150,11 @@ class Table:
     def _mean(self, what: str) -> float:
         last = len(RUNGS) - 1
         return float(np.mean([getattr(r, what) for (_, _, g), r in self.rows.items() if g == last]))
+
+
+def names() -> list[str]:
+    """Name the tables that are there."""
+    return sorted(file.stem for file in TABLES.glob("*.parquet"))
 
 
 def space_on(backbone: Backbone, name: str, ceiling: int) -> SearchSpace:

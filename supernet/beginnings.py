@@ -13,12 +13,12 @@ from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from autopeft.backbone import Backbone
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.supernet.trunk import lowest_row
-from autopeft.training.trunk.standing import standing_in
+from autopeft.training.trunk.standing import bytes_of, returning, standing_in
 
 Rows = tuple[tuple[int, ...], ...]
 
@@ -39,7 +39,7 @@ class Beginning:
     @property
     def bytes(self) -> int:
         """What is kept."""
-        return sum(map(_bytes, self._known.values()))
+        return sum(map(bytes_of, self._known.values()))
 
     @contextmanager
     def of(self, configuration: Configuration, leaving: Collection[int] = ()) -> Iterator[int]:
@@ -58,7 +58,7 @@ class Beginning:
         with ExitStack() as undo:
             for number in range(start):
                 output = self._known[rows[: self._reached(number, start)]]
-                undo.enter_context(standing_in(self._blocks[number], _constant(output)))
+                undo.enter_context(standing_in(self._blocks[number], returning(output)))
             for count in self._needed({*leaving, lowest_row(configuration)}):
                 if count > start:
                     block = self._blocks[count - 1]
@@ -67,7 +67,7 @@ class Beginning:
             yield start
         for count, outputs in ran.items():
             # ALBERT runs one block often: no such output stands for a row
-            if len(outputs) == 1 and self.bytes + _bytes(outputs[0]) <= self._limit:
+            if len(outputs) == 1 and self.bytes + bytes_of(outputs[0]) <= self._limit:
                 self._known[rows[:count]] = outputs[0]
 
     def _start(self, rows: Rows) -> int:
@@ -119,10 +119,6 @@ def _common(one: Configuration, other: Configuration) -> int:
     return next(differing, len(one.sizes))
 
 
-def _constant(output: Any) -> Callable[..., Any]:
-    return lambda *_args, **_kwargs: output
-
-
 def _noting(forward: Callable[..., Any], outputs: list[Any]) -> Callable[..., Any]:
     """Note what a block returns before its hooks come: they come for what stands in too."""
 
@@ -131,9 +127,3 @@ def _noting(forward: Callable[..., Any], outputs: list[Any]) -> Callable[..., An
         return outputs[-1]
 
     return noting
-
-
-def _bytes(output: Any) -> int:
-    if isinstance(output, Tensor):
-        return output.untyped_storage().nbytes()
-    return sum(map(_bytes, output)) if isinstance(output, (tuple, list)) else 0

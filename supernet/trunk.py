@@ -9,14 +9,14 @@ output stands in for the block. The rows of an encoder-decoder are numbered thro
 that a configuration of the decoder finds its whole encoder recorded.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from autopeft.search_spaces.configuration import Configuration
-from autopeft.training.trunk.standing import recorded, standing_in
+from autopeft.training.trunk.standing import bytes_of, recorded, returning, standing_in
 
 
 def lowest_row(configuration: Configuration) -> int:
@@ -48,26 +48,14 @@ class Trunk:
         with ExitStack() as undo:
             for number, block in enumerate(self._blocks[:row]):
                 if number in self._outputs:
-                    undo.enter_context(standing_in(block, self._returning(number)))
+                    undo.enter_context(standing_in(block, returning(self._outputs[number])))
                 else:
                     undo.enter_context(recorded(block, ran.setdefault(number, [])))
             yield
         for number, outputs in ran.items():
             self._keep(number, outputs)
 
-    def _returning(self, number: int) -> Callable[..., Any]:
-        output = self._outputs[number]
-        return lambda *_args, **_kwargs: output
-
     def _keep(self, number: int, outputs: Sequence[Any]) -> None:
-        if len(outputs) == 1 and self.bytes + _bytes(outputs[0]) <= self._limit:
+        if len(outputs) == 1 and self.bytes + bytes_of(outputs[0]) <= self._limit:
             self._outputs[number] = outputs[0]  # ALBERT runs one block often: not such a one
-            self.bytes += _bytes(outputs[0])
-
-
-def _bytes(output: Any) -> int:
-    if isinstance(output, Tensor):
-        return output.untyped_storage().nbytes()
-    if isinstance(output, (tuple, list)):
-        return sum(map(_bytes, output))
-    return 0
+            self.bytes += bytes_of(outputs[0])

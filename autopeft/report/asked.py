@@ -5,7 +5,6 @@ from decimal import Decimal
 from autopeft.answer import counted, percent
 from autopeft.architectures.reading import architecture_of
 from autopeft.backbone import Backbone
-from autopeft.halving import ETA
 from autopeft.plan import Plan
 from autopeft.report.content import Table
 from autopeft.study import Study, first_tried
@@ -91,4 +90,4 @@ def _rungs(study: Study) -> str:
     if len(study.rungs) == 1:
         return "every trial is trained to the end"
     *pauses, _ = map(percent, study.rungs)
-    return f"a trial pauses at {', '.join(pauses)} of its training; the best of {ETA} so far may go on"
+    return f"a trial pauses at {', '.join(pauses)} of its training; the best third so far goes on"

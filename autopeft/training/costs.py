@@ -19,13 +19,14 @@ from autopeft.methods.inject import Injection
 from autopeft.study import Objective
 from autopeft.training.batches import Batch, Examples
 from autopeft.training.engine.halves import halves_in
+from autopeft.training.fitting import COPIES
+from autopeft.training.footprint import saved_by
 from autopeft.training.heads.model import TaskModel
 from autopeft.training.loop import autocast
 from autopeft.trial import Recipe
 
 _WARMUPS = 2
 _REPEATS = 15
-_COPIES = 4  # of what is trained: itself, its gradient, and AdamW's two moments
 
 
 def costs_of(  # noqa: PLR0917  # what is used, and on what
@@ -89,26 +90,17 @@ def _seconds(model: TaskModel, example: Batch, recipe: Recipe) -> float:
 def _kept(model: TaskModel, injection: Injection, train: Examples, recipe: Recipe) -> int:
     trained = [*(p for group in injection.by_method().values() for p in group)]
     trained += model.head().values()
-    return _COPIES * sum(map(_bytes, trained)) + _saved(model, injection, train, recipe)
+    return COPIES * sum(tensor.nbytes for tensor in trained) + _saved(
+        model, injection, train, recipe
+    )
 
 
 def _saved(model: TaskModel, injection: Injection, train: Examples, recipe: Recipe) -> int:
     """Count what autograd keeps of a step's forward, each storage once."""
     module = cast("nn.Module", model)  # as the socket says
-    kept = (*module.parameters(), *module.buffers(), *halves_in(module))
-    resident = {_storage(tensor) for tensor in kept}
-    # They are held, or the place of one that has gone could be given to another.
-    saved: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        saved.append(tensor)
-        return tensor
-
-    with _training(model), torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
-        loss = _loss(model, injection, _longest(train, recipe), recipe)
-    storages = {_storage(t): t.untyped_storage().nbytes() for t in saved}
-    del loss  # until here the graph stands
-    return sum(size for place, size in storages.items() if place not in resident)
+    known = (*module.parameters(), *module.buffers(), *halves_in(module))
+    with _training(model):
+        return saved_by(lambda: _loss(model, injection, _longest(train, recipe), recipe), known)
 
 
 def _longest(train: Examples, recipe: Recipe) -> Batch:
@@ -130,14 +122,6 @@ def _training(model: TaskModel) -> Iterator[None]:
         torch.manual_seed(0)
         model.train()
         yield
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:

@@ -27,9 +27,10 @@ from autopeft.tasks.reading import load_parts
 from autopeft.training.batches import Batch, Examples
 from autopeft.training.engine.blocks import run_on_halves
 from autopeft.training.engine.halves import halves_in
+from autopeft.training.footprint import saved_by
 from autopeft.training.heads.choice import encode_part, model_for
 from autopeft.training.heads.model import TaskModel
-from autopeft.training.loop import dropout, steps_of
+from autopeft.training.loop import autocast, dropout, steps_of
 from autopeft.training.model_files import ModelFiles, find_model
 from autopeft.training.pretrained import auto_class, check_kind, load_reader
 from autopeft.training.room import spare_of
@@ -231,22 +232,15 @@ def _seconds(model: TaskModel, train: Examples, rows: NDArray[np.int64], recipe:
 
 def _saved_bytes(model: TaskModel, batch: Batch, recipe: Recipe) -> int:
     """Count what autograd keeps for the backward, beside weights and copies of them."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
     module = cast("nn.Module", model)  # as the socket says
-    frozen = (*module.parameters(), *halves_in(module))
-    weights = {tensor.untyped_storage().data_ptr() for tensor in frozen}
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        _step(model, batch, recipe)
-    return sum(size for pointer, size in kept.items() if pointer not in weights)
+    return saved_by(lambda: _loss(model, batch, recipe), (*module.parameters(), *halves_in(module)))
 
 
 def _step(model: TaskModel, batch: Batch, recipe: Recipe) -> None:
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
-        loss = model.loss(batch)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    _loss(model, batch, recipe).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     model.zero_grad()
+
+
+def _loss(model: TaskModel, batch: Batch, recipe: Recipe) -> Tensor:
+    with autocast(recipe):
+        return model.loss(batch)

@@ -26,8 +26,8 @@ from autopeft.training.loop import autocast
 from autopeft.training.memory import is_out_of_memory
 from autopeft.trial import Recipe
 
-COPIES = 3
-"""Of what is trained, beside itself: a gradient that is added to, and AdamW's two moments."""
+COPIES = 4
+"""Of what is trained: itself, a gradient that is added to, and AdamW's two moments."""
 
 _PROMPTS = 64  # what methods may put in front of a text
 VECTORS = 60
@@ -87,34 +87,43 @@ class Fitting:
         self._work = work
         self.reached = 0
         """The least that one example came to before it was too much."""
-        with _apart(work), suppress(MemoryError, RuntimeError):
-            _judge(work.judged, work.validation.batch([0]), work.recipe)  # makes the copies in bf16
         module = cast("nn.Module", work.model)  # as the socket says
-        self._known = [*module.parameters(), *module.buffers(), *halves_in(module)]
+        stays = [*module.parameters(), *module.buffers()]
+        shortest = work.train.batch([int(np.argmin(work.train.lengths))])
+        with _apart(work), suppress(MemoryError, RuntimeError):
+            # makes the copies in bf16, loads what libraries load, and compiles the first products
+            peak_of(lambda: self._learn(shortest), stays, max(0.0, free()))
+        self._known = [*stays, *halves_in(module)]
         give_memory_back()
-        self.kept = COPIES * sum(p.numel() * p.element_size() for p in work.trained)
+        self.kept = (COPIES - 1) * sum(parameter.nbytes for parameter in work.trained)
         self._free = free() - self.kept
 
     def examples(self, batch: int) -> int:
         """Return how many examples to learn from at once, at most a ``batch``; 0 where none fit."""
-        return self._largest(self._work.train, self._learn, batch)
+        return self._largest(self.learning, min(batch, len(self._work.train)))
 
     def tokens(self, most: int) -> int:
         """Return how many tokens to score at once; no fewer than the longest example has."""
         part = self._work.validation
         cost = max(1, int(part.lengths.max()))
         wanted = max(1, min(len(part), PREDICTED_EXAMPLES, most // cost))
-        found = self._largest(part, self._score, wanted)
+        found = self._largest(self.scoring, wanted)
         return most if found == wanted else max(1, found) * cost
 
-    def _largest(self, part: Examples, step: Callable[[Batch], None], batch: int) -> int:
-        order = np.argsort(part.lengths, kind="stable")
-        batch = min(batch, len(order))
+    def learning(self, count: int) -> float:
+        """Return the bytes that a step on so many of the longest examples comes to.
 
-        def peak(count: int) -> float:
-            longest = part.batch(order[len(order) - count :])
-            return self._peak(lambda: step(longest))
+        One that comes to more than there is ends there.
+        """
+        batch = _longest(self._work.train, count)
+        return self._peak(lambda: self._learn(batch))
 
+    def scoring(self, count: int) -> float:
+        """Return the same for scoring."""
+        batch = _longest(self._work.validation, count)
+        return self._peak(lambda: _judge(self._work.judged, batch, self._work.recipe))
+
+    def _largest(self, peak: Callable[[int], float], batch: int) -> int:
         if (one := peak(1)) > self._free:
             self.reached = int(min(self.reached or math.inf, one))
             return 0
@@ -149,8 +158,10 @@ class Fitting:
                     loss = loss + added
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
-    def _score(self, batch: Batch) -> None:
-        _judge(self._work.judged, batch, self._work.recipe)
+
+def _longest(part: Examples, count: int) -> Batch:
+    order = np.argsort(part.lengths, kind="stable")
+    return part.batch(order[len(order) - count :])
 
 
 def _judge(model: TaskModel, batch: Batch, recipe: Recipe) -> None:

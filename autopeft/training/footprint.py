@@ -3,7 +3,7 @@
 Every operator's results are counted while they are there, a storage once, through the forward and
 the backward; so it comes out equal every time, and what is computed twice counts as it falls. What
 an operator takes for itself and gives back before it returns is not seen, nor is what the allocator
-keeps.
+keeps. What stays from the forward to the backward is counted by itself too.
 """
 
 import weakref
@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from torch import Tensor, UntypedStorage
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -29,6 +30,23 @@ def peak_of(step: Callable[[], None], known: Iterable[Tensor], most: float = flo
     with suppress(_EnoughError), counting:
         step()
     return counting.peak
+
+
+def saved_by(loss: Callable[[], Tensor], known: Iterable[Tensor]) -> int:
+    """Return the bytes that a loss keeps for its backward, beside what is ``known`` and stays."""
+    stays = {_name(tensor.untyped_storage()) for tensor in known}
+    # They are held, or the name of one that has gone could be given to another.
+    saved: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda kept: kept):
+        graph = loss()
+    storages = {_name(s): s.nbytes() for s in (tensor.untyped_storage() for tensor in saved)}
+    del graph  # until here it stands
+    return sum(size for name, size in storages.items() if name not in stays)
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped

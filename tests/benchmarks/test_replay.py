@@ -12,8 +12,12 @@ from autopeft.trial import Fidelity, Proposal, Trial
 # imported by name, like the scripts do: see conftest.py
 from curves import against, draw, markdown, summary  # isort: skip
 from regret import Incumbent, seconds, whole  # isort: skip
-from replay import TRIALS, contestants, replay, replications, rungs_of  # isort: skip
-from tabled import RUNGS, Row, Spent, Table, TabledScores, TableEvaluator, rung_of  # isort: skip
+from replay import (  # isort: skip
+    TRIALS, contestants, keep, read_kept, replay, replications, rungs_of,
+)  # fmt: skip
+from tabled import (  # isort: skip
+    RUNGS, Row, Spent, Table, TabledScores, TableEvaluator, names, rung_of,
+)  # fmt: skip
 
 TABLE = Table.read()
 STUDY = TABLE.study("random", 0)
@@ -39,25 +43,32 @@ def evaluated(evaluator: TableEvaluator, trial: Trial) -> Trial:
     return list(evaluator.evaluate((trial,)))[-1]
 
 
-def test_the_table_holds_all_that_the_space_allows_within_its_budget():
+@pytest.mark.parametrize("name", names())
+def test_a_table_holds_all_that_its_space_allows_within_its_budget(name):
     """Otherwise a strategy would be punished for what nobody has trained."""
-    choices = [range(len(gene.choices)) for gene in STUDY.space.genes]
+    table = Table.read(name)
+    study = table.study("random", 0)
+    choices = [range(len(gene.choices)) for gene in study.space.genes]
     every = np.array(np.meshgrid(*choices, indexing="ij")).reshape(len(choices), -1).T
-    counts = STUDY.space.counter().counts(every)
+    counts = study.space.counter().counts(every)
     allowed = {
-        STUDY.space.decode(genome)
+        study.space.decode(genome)
         for genome, count in zip(every.tolist(), counts, strict=True)
-        if 0 < count <= STUDY.ceiling
+        if 0 < count <= study.ceiling
     }
 
-    assert set(TABLE.true) == allowed
-    assert len(TABLE.rows) == len(allowed) * len(TABLE.seeds) * len(RUNGS)
+    assert set(table.true) == allowed
+    assert len(table.rows) == len(allowed) * len(table.seeds) * len(RUNGS)
     assert 0 < len(allowed) < len(every)  # the budget cuts some of them off
 
 
-def test_what_the_table_counts_is_what_the_space_counts():
-    for (configuration, _, _), row in TABLE.rows.items():
-        assert row.parameters == configuration.parameters(STUDY.space.slots)
+@pytest.mark.parametrize("name", names())
+def test_what_a_table_counts_is_what_its_space_counts(name):
+    table = Table.read(name)
+    slots = table.study("random", 0).space.slots
+
+    for (configuration, _, _), row in table.rows.items():
+        assert row.parameters == configuration.parameters(slots)
 
 
 def test_a_promoted_trial_pays_only_for_the_steps_that_are_added():
@@ -142,6 +153,19 @@ def test_a_replay_is_reproduced_by_its_seed(contestant):
 
     assert first.points == again.points
     assert first.outside == 0
+
+
+def test_every_table_can_be_replayed_and_its_replications_are_kept_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOPEFT_CACHE", str(tmp_path))
+
+    for name in names():
+        done = list(replications(["random"], 1, 1, name))
+        keep(name, done)
+        assert done[0].points[0].regret == Incumbent(Table.read(name), 0).regret
+        assert [one.points[-1].trials for one in read_kept(name, "random")] == [
+            one.points[-1].trials for one in done
+        ]
+    assert len(list(tmp_path.glob("replay*/random.json"))) == len(names())
 
 
 def test_a_replay_goes_on_until_the_time_of_so_many_trainings_is_over():

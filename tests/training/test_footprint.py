@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autopeft.training.footprint import peak_of
+from autopeft.training.footprint import peak_of, saved_by
 from autopeft.training.recomputing import recomputed
 
 ROWS, WIDTH, BYTES = 50, 20, 4
@@ -42,6 +42,19 @@ def test_what_autograd_keeps_is_counted_until_the_backward_has_used_it():
     shallow, deep = (peak_of(lambda depth=depth: step(depth), [x_ND]) for depth in (4, 9))
 
     assert deep - shallow == 5 * VECTORS
+
+
+def test_what_a_loss_keeps_is_counted_once_and_what_stays_is_not():
+    """A sine keeps its input, which is there twice, and an exponential its result."""
+    x_ND = torch.zeros(ROWS, WIDTH, requires_grad=True)
+    y_ND = torch.ones(ROWS, WIDTH)
+
+    def loss():
+        kept_ND = x_ND.exp()
+        return (kept_ND.sin() + kept_ND.T.cos().T + y_ND * x_ND).sum()
+
+    assert saved_by(loss, [x_ND, y_ND]) == VECTORS
+    assert saved_by(loss, [x_ND]) == 2 * VECTORS
 
 
 def test_a_step_ends_where_it_comes_to_more_than_is_allowed():

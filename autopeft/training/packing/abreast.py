@@ -11,7 +11,7 @@ below all of them give from one of them, and only then is the batch repeated.
 Axes: B batch, T tokens, D width, N rows of all lanes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from autopeft.training.packing.changed import changed
 from autopeft.training.packing.halved import adopt
 from autopeft.training.packing.lanes import lane_of
 from autopeft.training.packing.packed import Division, Packed, any_in, carrying
-from autopeft.training.trunk.standing import recorded, standing_in
+from autopeft.training.trunk.standing import recorded, returning, standing_in
 
 Inputs = dict[str, Any]
 _VECTORS = 3  # axes of what has a vector for every token
@@ -62,7 +62,7 @@ class Member:
 
     def loss(self, batch: Batch, output: Any) -> Tensor:
         """Return the loss where the backbone has returned ``output``."""
-        with standing_in(self.called, lambda **_: output):
+        with standing_in(self.called, returning(output)):
             return self.model.loss(batch)
 
     def below(self, batch: Batch, lowest: int) -> list[list[Any]]:
@@ -134,7 +134,7 @@ class Abreast:
             for name, output in ran:
                 block = self._model.get_submodule(name)
                 given = _with_state(output, last[_stack(name)])
-                undo.enter_context(standing_in(block, _constant(given)))
+                undo.enter_context(standing_in(block, returning(given)))
             yield
 
 
@@ -150,10 +150,6 @@ def _enough(*_: Any) -> None:
 def _until_enough() -> Iterator[None]:
     with suppress(_EnoughError):
         yield
-
-
-def _constant(output: Any) -> Callable[..., Any]:
-    return lambda *_args, **_kwargs: output
 
 
 def _same(one: Batch, other: Batch) -> bool:

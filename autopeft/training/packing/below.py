@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from autopeft.training.batches import Batch
 from autopeft.training.heads.model import Judged, TaskModel
-from autopeft.training.trunk.standing import standing_in
+from autopeft.training.trunk.standing import bytes_of, standing_in
 
 _SCORED_BYTES = 64 * 2**20
 
@@ -52,7 +52,7 @@ class Common:
         """Tell whether an output is kept, and count it where it is."""
         if not torch.is_inference_mode_enabled():
             return True
-        if (size := _bytes(output)) > self._room:
+        if (size := bytes_of(output)) > self._room:
             return False
         self._room -= size
         return True
@@ -116,9 +116,3 @@ def _name(batch: Batch) -> str:
         found.update(f"{name}{tuple(tensor.shape)}".encode())
         found.update(tensor.contiguous().numpy().tobytes())
     return found.hexdigest()
-
-
-def _bytes(output: Any) -> int:
-    if isinstance(output, Tensor):
-        return output.untyped_storage().nbytes()
-    return sum(map(_bytes, output)) if isinstance(output, (tuple, list)) else 0

@@ -1,15 +1,14 @@
 """How many trials make a pack, and how many of them go through the backbone in one pass."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Slot
+from autopeft.training.fitting import COPIES, NUMBER_BYTES
 from autopeft.training.trainer import Trainer
 from autopeft.trial import Proposal
 
-MOST_ABREAST = 2**20
+MOST_ABREAST = 2**19
 """Tokens times width that go through the backbone at once."""
 
 SMALL = 2**18
@@ -21,27 +20,19 @@ memory grows; with other methods that is so above half of it (benchmarks/packing
 """
 
 _GROUPED = frozenset({"lora"})
-
-_COPIES = 4  # of what is trained: itself, its gradient, and AdamW's two moments
-_BYTES = 4
 _SHARE = 1 / 4
-_MEMORY = Path("/proc/meminfo")
-_AVAILABLE = "MemAvailable:"
 
 
 def packs(
-    trainer: Trainer,
-    slots: Sequence[Slot],
-    proposals: Sequence[Proposal],
-    memory: float | None = None,
+    trainer: Trainer, slots: Sequence[Slot], proposals: Sequence[Proposal]
 ) -> list[list[int]]:
     """Divide trials into packs, by their places in the sequence; one that gains nothing is alone.
 
     Lanes take turns, so that the activations of one pass are there at a time, whatever the number
-    of lanes. What adds up is what is trained: a pack may have a quarter of ``memory`` bytes for it,
-    of all that is available where that is None.
+    of lanes. What adds up is what is trained: a pack may have a quarter for it of what the trainer
+    may use.
     """
-    room = _SHARE * (_available() if memory is None else memory)
+    room = _SHARE * trainer.room.free
     found: list[list[int]] = []
     pack: list[int] = []
     needed = 0.0
@@ -49,7 +40,7 @@ def packs(
         if not gains(trainer, slots, proposal):
             found.append([number])
             continue
-        trained = _COPIES * _BYTES * proposal.configuration.parameters(slots)
+        trained = COPIES * NUMBER_BYTES * proposal.configuration.parameters(slots)
         if pack and needed + trained > room:
             found.append(pack)
             pack, needed = [], 0.0
@@ -75,12 +66,3 @@ def gains(trainer: Trainer, slots: Sequence[Slot], proposal: Proposal) -> bool:
     most = SMALL if _GROUPED.issuperset(methods) else SMALL / 2
     small = tokens * trainer.backbone.width <= most
     return small and all(METHODS[method].packs for method in methods)
-
-
-def _available() -> float:
-    """Return the bytes of memory that are not in use; half of all where that is not told."""
-    try:
-        lines = _MEMORY.read_text("utf-8").splitlines()
-        return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith(_AVAILABLE))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2

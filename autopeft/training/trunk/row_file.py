@@ -1,4 +1,7 @@
-"""What one block returns for every example of a part, in a file that is mapped into memory.
+"""What one block returns for every example of a part, in a file that is read batch by batch.
+
+It is not mapped into memory: pages that were looked at once would count as this process's own, and
+against a limit, though the system keeps them for all that read the file anyway.
 
 It is a safetensors file: ``spans`` are first row and number of rows of every example, ``rows`` the
 vectors of all tokens, without padding. Its header names the format, what the file holds, and the
@@ -10,6 +13,7 @@ Axes: B batch, T tokens, N rows of all examples, D width.
 import hashlib
 import json
 import os
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,26 +33,42 @@ _HEADER = 4096
 _LENGTH = 8  # bytes in which safetensors writes how long the header is
 _CHUNK = 2**22
 _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 
 
 class RowFile:
-    """The vectors of all examples, mapped into memory."""
+    """The vectors of all examples; ``spans`` are their rows, ``width`` and ``dtype`` a row's."""
 
-    def __init__(self, rows_ND: Tensor, spans: NDArray[np.int64]) -> None:
-        self._rows_ND = rows_ND
-        self._spans = spans
+    def __init__(
+        self, file: Path, spans: NDArray[np.int64], width: int, dtype: torch.dtype
+    ) -> None:
+        self._file = os.open(file, os.O_RDONLY)  # also when another one takes its name
+        weakref.finalize(self, os.close, self._file)
+        self._spans, self._width, self._dtype = spans, width, dtype
 
     def batch(self, examples: NDArray[np.int64], tokens: int | None) -> Tensor:
         """Return the vectors of some examples, padded on the right with zeros, ``(B, T, D)``.
 
         ``tokens`` is T; where it is None, all examples have as many.
+
+        Raises:
+            OSError: The file cannot be read any more.
         """
         spans = self._spans[examples]
-        width = int(spans[:, 1].max()) if tokens is None else tokens
-        out_BTD = self._rows_ND.new_zeros(len(spans), width, self._rows_ND.shape[1])
+        longest = int(spans[:, 1].max()) if tokens is None else tokens
+        out_BTD = torch.zeros(len(spans), longest, self._width, dtype=self._dtype)
         for out_TD, (start, count) in zip(out_BTD, spans.tolist(), strict=True):
-            out_TD[:count] = self._rows_ND[start : start + count]
+            self._read(start, out_TD[:count])
         return out_BTD
+
+    def _read(self, start: int, into_TD: Tensor) -> None:
+        place = _HEADER + self._spans.nbytes + start * self._width * self._dtype.itemsize
+        into = into_TD.view(torch.uint8).numpy().data
+        if os.preadv(self._file, [into], place) < into_TD.nbytes:
+            raise OSError(
+                "a file of the block cache has become shorter since it was opened: leave its "
+                "folder alone while a search runs, and start the search again"
+            )
 
 
 def opened(file: Path, name: str) -> RowFile | None:
@@ -64,10 +84,13 @@ def opened(file: Path, name: str) -> RowFile | None:
             about = stored.metadata() or {}
             if (about.get("format"), about.get("name")) != (FORMAT, name):
                 return None
-            rows_ND, spans = stored.get_tensor("rows"), stored.get_tensor("spans").numpy()
-    except (SafetensorError, KeyError, ValueError):
+            rows, spans = stored.get_slice("rows"), stored.get_tensor("spans").numpy().copy()
+            width, dtype = rows.get_shape()[1], _DTYPES[rows.get_dtype()]
+    except (SafetensorError, KeyError, ValueError, IndexError):
         return None
-    return RowFile(rows_ND, spans) if about.get("digest") == _digest(file, spans.nbytes) else None
+    if about.get("digest") != _digest(file, spans.nbytes):
+        return None
+    return RowFile(file, spans, width, dtype)
 
 
 def _digest(file: Path, first: int) -> str:

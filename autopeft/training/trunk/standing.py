@@ -1,10 +1,10 @@
-"""Something else stands in for a block for a while."""
+"""Something else stands in for a block for a while: such as what it has returned before."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -22,6 +22,18 @@ def standing_in(block: nn.Module, forward: Callable[..., Any]) -> Iterator[None]
             del block.forward
         else:
             block.forward = before
+
+
+def returning(output: Any) -> Callable[..., Any]:
+    """Return what gives an output, whatever it is called with."""
+    return lambda *_args, **_kwargs: output
+
+
+def bytes_of(output: Any) -> int:
+    """Count the bytes of what a block returns: a tensor, or several with other things."""
+    if isinstance(output, Tensor):
+        return output.untyped_storage().nbytes()
+    return sum(map(bytes_of, output)) if isinstance(output, (tuple, list)) else 0
 
 
 @contextmanager

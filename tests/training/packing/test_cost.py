@@ -1,8 +1,11 @@
 """What makes a pack: what has something to share, as far as memory reaches."""
 
+import math
+
 import pytest
 
 from autopeft.training.packing.cost import SMALL, packs
+from autopeft.training.room import Room
 from tests.models import FEW, MANY, Bench, opinions, save_tiny, write_rows
 from tests.training.packing.packs import in_rows, wanted
 
@@ -15,8 +18,8 @@ def bench(tmp_path_factory):
     return Bench(save_tiny(folder / "model"), write_rows(folder / "data.csv", opinions(80)))
 
 
-def divided(bench, trainings, **given):
-    return packs(bench.trainer, bench.slots, [one.proposal for one in trainings], **given)
+def divided(bench, trainings):
+    return packs(bench.trainer, bench.slots, [one.proposal for one in trainings])
 
 
 def test_small_batches_go_together(bench):
@@ -49,9 +52,28 @@ def test_a_method_that_cannot_pass_with_others_is_alone_unless_it_has_blocks_bel
     assert divided(bench, trainings) == [[0], [1, 2]]
 
 
-def test_what_is_trained_by_all_of_a_pack_has_its_share_of_memory(bench):
+@pytest.fixture
+def bench_of_room(bench, monkeypatch):
+    """Give the trainer other memory for one test."""
+
+    def changed(room):
+        monkeypatch.setattr(bench.trainer, "room", room)
+        return bench
+
+    return changed
+
+
+def test_what_is_trained_by_all_of_a_pack_has_its_share_of_memory(bench_of_room):
+    """A quarter of what may be used: under a limit that is what it leaves."""
+    bench = bench_of_room(Room())
     trainings = [wanted(bench, MANY) for _ in range(5)]
     each = 16 * trainings[0].proposal.configuration.parameters(bench.slots)
+    two = math.ceil(4 * 2.5 * each)
 
-    assert divided(bench, trainings, memory=4 * 2.5 * each) == [[0, 1], [2, 3], [4]]
-    assert divided(bench, trainings, memory=1) == [[0], [1], [2], [3], [4]]
+    for room in (
+        Room(available=lambda: math.ceil(two / 0.9)),
+        Room(share=1 / 2, available=lambda: math.ceil(2 * two / 0.9)),
+        Room(300 * 2**20 + two, resident=lambda: 0),
+    ):
+        assert divided(bench_of_room(room), trainings) == [[0, 1], [2, 3], [4]]
+    assert divided(bench_of_room(Room(1)), trainings) == [[0], [1], [2], [3], [4]]

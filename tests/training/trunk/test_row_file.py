@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from autopeft.training.memory import resident_bytes
 from autopeft.training.trunk.row_file import opened, written
 
 
@@ -112,3 +113,24 @@ def test_what_is_open_stays_readable_when_it_is_removed(tmp_path):
     path.unlink()
 
     assert torch.equal(file.batch(np.array([1]), 3)[0], examples[1])
+
+
+def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(tmp_path):
+    file = opened(path := write(tmp_path / "it", states(5, 4)), "it")
+    os.truncate(path, path.stat().st_size - 1)
+
+    assert file.batch(np.array([1]), None).shape == (1, 4, 3)
+    with pytest.raises(OSError, match="has become shorter since it was opened: leave its folder"):
+        file.batch(np.array([0]), None)  # it was written last
+
+
+def test_what_was_read_is_no_memory_of_the_process(tmp_path):
+    """Mapped into memory, 32 MiB would count as its own, and against a limit."""
+    file = opened(write(tmp_path / "it", states(*[2**10] * 32, width=2**8)), "it")
+    file.batch(np.arange(2), None)
+    before = resident_bytes()
+
+    for first in range(0, 32, 2):
+        file.batch(np.arange(first, first + 2), None)
+
+    assert resident_bytes() - before < 2**23
