@@ -288,7 +288,7 @@ class TestRungs:
     def test_what_was_asked_tells_them(self):
         asked = {row[0]: row[1] for row in rows(self.PAGE, "What was asked")}
 
-        assert asked["rungs"] == "a trial pauses at 10%, 30% of its training; one in 3 goes on"
+        assert asked["rungs"] == "a trial pauses at 10%, 30% of its training; the best third so far goes on"
         assert "every trial is trained to the end" in PAGE
         assert rows(PAGE, "Rungs") == []
 
