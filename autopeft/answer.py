@@ -42,13 +42,16 @@ class Ranking:
 
     ``tau`` is Kendall's tau-b and ``rho`` Spearman's, 1 for the same order, 0 for none and -1 for
     the reverse. ``pairs`` counts the configurations that have both scores, ``share`` is how much of
-    the recipe the real trainings had seen.
+    the recipe the real trainings had seen. ``against`` is what of them was held against the
+    inherited scores: the negative validation loss where ``share`` is below 1. Before there was this
+    field it was always the score.
     """
 
     tau: Interval
     rho: Interval
     pairs: int
     share: float
+    against: Literal["score", "loss"] = "score"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

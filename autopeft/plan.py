@@ -29,7 +29,7 @@ NAMED = "named configuration"
 """The strategy of a plan that comes from no study, but from a published configuration."""
 _LATER: Mapping[str, Any] = {
     "exported": None, "exported/files": None, "exported/rank": None,
-    "transferred": None, "evidence": None,
+    "transferred": None, "evidence": None, "evidence/ranking/against": "score",
 }  # fmt: skip
 """Fields that came after the digest, and the value at which it leaves them out."""
 
@@ -78,8 +78,10 @@ class Plan:
         document = self._document()
         del document["signature"]
         for path, usual in _LATER.items():
-            outer, _, name = path.rpartition("/")
-            part = document.get(outer) if outer else document
+            *outer, name = path.split("/")
+            part: Any = document
+            for step in outer:
+                part = part and part.get(step)
             if part and part[name] == usual:
                 del part[name]
         return digest(document)

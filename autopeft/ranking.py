@@ -1,9 +1,12 @@
 """How far inherited scores can be trusted: do they put configurations in the order of trainings?
 
 Some configurations, drawn across the range of inherited scores, are trained by themselves. They are
-called probes. Their inherited scores are held against their real ones by two rank correlations,
+called probes. Their inherited scores are held against what was measured by two rank correlations,
 Kendall's tau-b and Spearman's rho, with bootstrap intervals over the probes. Trials that a strategy
 chose for their inherited score say less, since all of theirs are high, and are left out.
+
+After a part of a training the negative validation loss stands for the score, as it does where
+trials are stopped early (see `autopeft.halving`).
 
 Axes: R resamples, N pairs; a second N where each is held against each.
 """
@@ -21,14 +24,15 @@ from autopeft.trial import Purpose, Trial
 
 PROBE = "probe"
 """The label of a trial that is run to learn how far inherited scores can be trusted."""
-LEAST_TAU = 0.0
-"""Above this must the lower end of tau's interval be.
+MOST_CHANCE = 0.05
+"""No more of all orders may agree as well by chance where inherited scores are to guide.
 
-Of six probes whose two scores have nothing to do with each other fewer than one set in fifty gets
-there; with a true tau of 0.7 about half do, and most where there are ten probes.
+Of six probes at most two of the fifteen pairs may then be swapped: 1 in 36 does that whose two
+scores have nothing to do with each other, one in three with a true tau of 0.5, six in ten with 0.7
+and nineteen in twenty with 0.9. ``benchmarks/probes.py`` prints the table.
 """
 FEWEST_PAIRS = 5
-"""With four, one order in twenty-four is perfect by luck, and the bootstrap cannot tell."""
+"""With four a single swapped pair would already be put down to chance."""
 RESAMPLES = 1000
 _FEWEST = 3  # of fewer every order is perfect, or the reverse
 _UNKNOWN = Interval(mean=0.0, low=-1.0, high=1.0)
@@ -37,45 +41,78 @@ Values = NDArray[np.float64]
 
 
 def ranking_of(study: Study, trials: Iterable[Trial]) -> Ranking | None:
-    """Hold the inherited scores of the probes against their real ones; None without any.
+    """Hold the inherited scores of the probes against what was measured; None without any.
 
-    Real are the scores at the smallest share of the recipe at which all probes were measured that
-    were measured at all. Fewer than three pairs, or equal scores on one side, say nothing: then
-    both are 0, and lie anywhere from -1 to 1.
+    That is at the smallest share of the recipe at which all probes were measured that were measured
+    at all: the loss, or at the end of a training the score, and the loss among equal scores. Fewer
+    than three pairs, or equal values on one side, say nothing: then both are 0, and lie anywhere
+    from -1 to 1.
     """
     probes = [trial for trial in trials if _is_probe(trial)]
     common = [share for share in study.rungs if probes and all(t.at(share) for t in probes)]
     if not common:
         return None
-    pairs = [
-        (trial.proposal.inherited, measured.score)
+    share = common[0]
+    finite = [
+        (trial.proposal.inherited, at)
         for trial in probes
-        if trial.proposal.inherited is not None and (measured := trial.at(common[0]))
+        if trial.proposal.inherited is not None
+        and (at := trial.at(share))
+        and math.isfinite(trial.proposal.inherited + at.score + at.loss)
     ]
-    finite = [pair for pair in pairs if all(map(math.isfinite, pair))]
-    tau, rho = correlations(finite, study.seed)
-    return Ranking(tau=tau, rho=rho, pairs=len(finite), share=common[0])
+    worth = [(-at.loss,) if share < 1 else (at.score, -at.loss) for _, at in finite]
+    places = {value: float(place) for place, value in enumerate(sorted(set(worth)))}
+    pairs = [(one, places[value]) for (one, _), value in zip(finite, worth, strict=True)]
+    tau, rho = correlations(pairs, study.seed)
+    against: Literal["score", "loss"] = "loss" if share < 1 else "score"
+    return Ranking(tau=tau, rho=rho, pairs=len(pairs), share=share, against=against)
 
 
 def trust(ranking: Ranking | None) -> Literal["guides", "unsure"]:
     """Tell whether inherited scores may guide a search, or real trainings must."""
-    if ranking is None or ranking.pairs < FEWEST_PAIRS or ranking.tau.low <= LEAST_TAU:
+    if ranking is None or ranking.pairs < FEWEST_PAIRS or chance(ranking) > MOST_CHANCE:
         return "unsure"
     return "guides"
 
 
+def chance(ranking: Ranking) -> float:
+    """Return how many of all orders of so many agree as well or better, as a share.
+
+    It is exact where no two are equal (Kendall 1938): each number of swapped pairs is counted.
+
+    Example:
+        Of the 720 orders of six one is the same, five have one pair swapped and fourteen two.
+
+        >>> tau = Interval(mean=11 / 15, low=0.0, high=1.0)
+        >>> chance(Ranking(tau=tau, rho=tau, pairs=6, share=1.0)) * 720
+        20.0
+    """
+    shares = np.ones(1)  # of the orders that have 0, 1, 2, ... pairs swapped
+    for count in range(2, ranking.pairs + 1):
+        shares = np.convolve(shares, np.full(count, 1 / count))
+    swapped = (1 - ranking.tau.mean) / 2 * (len(shares) - 1)
+    return float(shares[: math.floor(swapped + 1e-6) + 1].sum())
+
+
 def correlations(pairs: Sequence[tuple[float, float]], seed: int) -> tuple[Interval, Interval]:
-    """Return Kendall's tau-b and Spearman's rho of pairs, with 95% bootstrap intervals."""
+    """Return Kendall's tau-b and Spearman's rho of pairs, with 95% bootstrap intervals.
+
+    An interval holds at least what one more probe could make of the correlation. Without that, all
+    resamples of a perfect order are perfect, and of six with a true tau of 0.9 the interval would
+    hold it in only half of all cases.
+    """
     if len(pairs) < _FEWEST:
         return _UNKNOWN, _UNKNOWN
-    first_N, second_N = np.asarray(pairs, dtype=np.float64).T
     rng = np.random.default_rng(seed)
     drawn_RN = rng.integers(len(pairs), size=(RESAMPLES, len(pairs)))
-    both = [(_signs(v[None]), _signs(v[drawn_RN])) for v in (first_N, second_N)]
-    (first, first_again), (second, second_again) = both
+    first_N, second_N = np.asarray(pairs, dtype=np.float64).T
+    found = [(_signs(v[None]), _signs(v[drawn_RN])) for v in (first_N, second_N)]
+    (first, first_again), (second, second_again) = found
+    above = _signs(_one_more(first_N))
+    more = [(above, _signs(_one_more(second_N))), (above, -_signs(_one_more(-second_N)))]
     return (
-        _interval(_tau(first, second), _tau(first_again, second_again)),
-        _interval(_rho(first, second), _rho(first_again, second_again)),
+        _interval(_tau(first, second), _tau(first_again, second_again), [_tau(*m) for m in more]),
+        _interval(_rho(first, second), _rho(first_again, second_again), [_rho(*m) for m in more]),
     )
 
 
@@ -114,9 +151,15 @@ def _cosine(first_RM: NDArray[np.integer], second_RM: NDArray[np.integer]) -> Va
     return found_R
 
 
-def _interval(found_1: Values, sampled_R: Values) -> Interval:
+def _interval(found_1: Values, sampled_R: Values, one_more: Sequence[Values]) -> Interval:
     mean = float(found_1[0])
     if math.isnan(mean):
         return _UNKNOWN
     low, high = np.nanpercentile(sampled_R, [2.5, 97.5])
-    return Interval(mean=mean, low=float(low), high=float(high))
+    ends = [float(low), float(high), *(float(more[0]) for more in one_more)]
+    return Interval(mean=mean, low=min(ends), high=max(ends))
+
+
+def _one_more(values_N: Values) -> Values:
+    """Return values with a larger one behind them, as a single row."""
+    return np.append(values_N, values_N.max() + 1)[None]

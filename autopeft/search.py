@@ -17,7 +17,8 @@ from autopeft.trial import Fidelity, Proposal, Purpose, Trial
 
 Awaited = Callable[[Callable[[], None]], AbstractContextManager[object]]
 MOST_ATTEMPTS = 3
-_ORDERLY = (KeyboardInterrupt, GeneratorExit, AutopeftError)
+ORDERLY = (KeyboardInterrupt, GeneratorExit, AutopeftError)
+"""What ends a search without being the fault of what ran."""
 
 
 def search(
@@ -124,7 +125,7 @@ class _Running:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        if kind is None or not issubclass(kind, _ORDERLY):
+        if kind is None or not issubclass(kind, ORDERLY):
             return
         for trial in self.now.values():
             with suppress(StoreError):  # what stopped the search may be the store itself

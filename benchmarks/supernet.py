@@ -4,6 +4,7 @@
     python benchmarks/supernet.py --configurations 273     all of them; its last line is their tau
     python benchmarks/supernet.py --table noun-classes     on another table
     python benchmarks/supernet.py --whole       score on the whole validation part too
+    python benchmarks/supernet.py --demo 400    what it costs on so many of the demo's sentences
 
 Truth are the scores of a table: every configuration really trained, the mean of its seeds. All
 times are seconds of the processor on one thread, measured in this run. `tau` is Kendall's between
@@ -12,23 +13,31 @@ configurations; `by size` is the tau of the mere number of parameters, and `seed
 one training against another of the same configuration with another seed: no supernet can do much
 better. ``taus.py`` prints the same of the supernets whose scores stand in the tables. A score is a
 loss on few examples; ``--whole`` adds the taus of the loss and of the metric on all of them, which
-cost as much as the scoring of a training.
+cost as much as the scoring of a training. ``--demo`` takes the default search instead: the space
+`unified`, three epochs in batches of 32, and the 60 scores that evolution asks for.
 """
 
 import argparse
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+import materials
 import numpy as np
 from scipy.stats import spearmanr
-from table_task import TASKS
+from table_task import BUDGET, MODEL, TASKS
 from tabled import RUNGS, USUAL, Table, names
 from taus import tau_with_interval
 
 from autopeft.process import prepare
 from autopeft.search_spaces.configuration import Configuration
+from autopeft.search_spaces.sampling import Sampler
+from autopeft.study import DataFiles
+from autopeft.wiring.request import Request, study_of
 
+DEMO = Path(__file__).parents[1] / "examples" / "data" / "sentiment.csv"
 _TIMED = 4
+_EVALUATIONS = 60  # of evolution, by default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,55 @@ def on_all(net, trainer, study, rows) -> str:
     )
 
 
+def demo_study(rows: int):
+    """Make the study of the default search on the first of the demo's sentences."""
+    lines = DEMO.read_text("utf-8").splitlines(keepends=True)
+
+    def build(target: Path) -> None:
+        target.write_text("".join(lines[: rows + 1]), encoding="utf-8")
+
+    data = DataFiles(train=str(materials.built(f"demo-{rows}.csv", build)))
+    return study_of(Request(
+        model=MODEL, data=data, budget=BUDGET, space="unified", strategy="autopeft", seed=0,
+        epochs=3, finals=0,
+    ))  # fmt: skip
+
+
+def on_demo(rows: int) -> None:
+    """Print what a supernet of the default search and evolution's scores cost."""
+    from autopeft.strategies.evolution import Plan, evolve
+    from autopeft.supernet.elastic import Supernet
+    from autopeft.supernet.scoring import Scoring
+    from autopeft.supernet.training import Schedule, Training
+    from autopeft.training.trainer import Trainer
+
+    study = demo_study(rows)
+    trainer = Trainer.open(study.task, study.backbone, study.where, test=False, threads=1)
+    sampler, rng = Sampler(study.space, study.ceiling), np.random.default_rng(5)
+    drawn = [study.space.decode(sampler.draw(rng)) for _ in range(_TIMED)]
+    training = seconds_of_training(trainer, study, drawn)
+    net = Supernet(trainer, study.space, study.ceiling, study.recipe, 0)
+    work, began = Training(net, Schedule()), time.process_time()
+    for _ in work.run():
+        pass
+    cost = time.process_time() - began
+    began, asked, scoring = time.process_time(), [], Scoring(net)
+
+    def scores(configurations):
+        found = dict(scoring.scores(configurations))
+        asked.extend(found)
+        return (found[place] for place in range(len(configurations)))
+
+    evolve(study.space, study.ceiling, scores, rng, Plan.of(_EVALUATIONS, study.space))
+    scored = time.process_time() - began
+    print(
+        f"\n{rows} rows, {study.task.examples[0]} to train; one training {training:.1f} s; "
+        f"supernet of {work.steps} steps {cost / training:.2f} trainings; {len(asked)} scores of "
+        f"{scoring.examples} examples {scored / training:.2f} trainings, one 1/"
+        f"{training * len(asked) / scored:.1f}; together {(cost + scored) / training:.2f}"
+    )
+
+
 def main() -> None:
     prepare()
     import torch
@@ -113,8 +171,12 @@ def main() -> None:
     parser.add_argument("--trainings", nargs="+", type=float, default=[2.0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--demo", type=int, metavar="ROWS")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.demo:
+        on_demo(options.demo)
+        return
     study = TASKS[options.table].study()
     rows = known(Table.read(options.table), options.configurations)
     trainer = Trainer.open(study.task, study.backbone, study.where, test=False, threads=1)

@@ -24,9 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from autopeft.errors import StoreError
+from autopeft.errors import AutopeftError, StoreError
 from autopeft.files import write_bytes, write_text
 from autopeft.records import digest, to_json
+from autopeft.search import ORDERLY
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.study import Study
 from autopeft.supernet.elastic import Supernet
@@ -85,10 +86,10 @@ class Shelf:
     ) -> Iterator[float]:
         """Load the weights, or train them from where a training was stopped; yield progress.
 
-        The state is saved about every ``every`` seconds: a training that was killed goes on from
-        there, and ends with the weights that it would have had. While another process trains the
-        same supernet its progress is yielded; what it has finished is used, and what it left when
-        it was killed is gone on with.
+        The state is saved about every ``every`` seconds, and where the training is stopped in
+        order, such as by Ctrl-C: it goes on from there, and ends with the weights that it would
+        have had. While another process trains the same supernet its progress is yielded; what it
+        has finished is used, and what it left when it was killed is gone on with.
 
         Raises:
             DivergedError: The training stopped at a loss that is no number, now or earlier.
@@ -135,18 +136,26 @@ class Shelf:
         training = Training(net, schedule)
         if self._progress.exists():
             _restore(training, *self._read(self._progress))
-        saved = time.monotonic()
+        kept, saved = training.done, time.monotonic()
         try:
             for step in training.run():
                 yield step / training.steps
                 if time.monotonic() - saved >= every:
-                    self._write(self._progress, _state(training), step, training.steps)
-                    saved = time.monotonic()
+                    self._save(training)
+                    kept, saved = step, time.monotonic()
         except DivergedError as error:
             self.note_problem(str(error))
             raise
+        except ORDERLY:
+            if training.done > kept:
+                with suppress(AutopeftError, OSError):  # what is told is what stopped it
+                    self._save(training)
+            raise
         self._write(self._weights, net.tensors, training.steps, training.steps)
         self._progress.unlink(missing_ok=True)
+
+    def _save(self, training: Training) -> None:
+        self._write(self._progress, _state(training), training.done, training.steps)
 
     def _must_be_possible(self) -> None:
         if self.problem:

@@ -1,6 +1,8 @@
 """Training all configurations of a space at once, a few of them a step."""
 
 import math
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -46,6 +48,8 @@ class Schedule:
 class Training:
     """The training of a supernet, one step after another; every step follows from the seed.
 
+    Wherever Ctrl-C ends it, tensors and optimiser are those after ``done`` steps.
+
     Gradients are clipped for each configuration by itself, as when it is trained alone, and then
     averaged over those of the step. Where the trainer's room asks for it, batches are taken in
     pieces, or blocks run twice; then configurations share no forward.
@@ -77,8 +81,11 @@ class Training:
                     continue
                 if number >= self.steps:
                     return
-                self._step(number, rows, pace)
-                self.done = number + 1
+                gradients, loss = self._gradients(number, rows, pace)
+                with _unbroken():
+                    self.optimizer.step(gradients, self._factor(number))
+                    self.losses.append(loss)
+                    self.done = number + 1
                 yield self.done
 
     @contextmanager
@@ -104,7 +111,10 @@ class Training:
         while True:
             yield from training_batches(self._train, self.net.recipe.batch_size, rng)
 
-    def _step(self, number: int, rows: NDArray[np.int64], pace: Pace) -> None:
+    def _gradients(
+        self, number: int, rows: NDArray[np.int64], pace: Pace
+    ) -> tuple[Gradients, float]:
+        """Return what a step's configurations learn from a batch, and their mean loss."""
         rng = self._drawing(number)
         drawn = self.draws.draw(rng)
         # the one that is touched last runs first, and records the frozen blocks for the others
@@ -121,8 +131,7 @@ class Training:
                         f"the supernet's loss became {losses[-1]} at step {number + 1} of "
                         f"{self.steps}"
                     )
-        self.optimizer.step(gradients, self._factor(number))
-        self.losses.append(float(np.mean(losses)))
+        return gradients, float(np.mean(losses))
 
     @property
     def _shares(self) -> bool:
@@ -160,3 +169,20 @@ class Training:
     def _factor(self, step: int) -> float:
         """Return the share of the rates at a step: up over the warm-up, then linearly to zero."""
         return schedule(step, self.steps, self.net.recipe.warmup)
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of a ``with`` block: a step is taken, or it is not."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield  # it reaches the main thread alone, or whoever else listens to it
+        return
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)

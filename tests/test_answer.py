@@ -136,6 +136,14 @@ def test_an_answer_is_read_back_with_its_ranking_and_front():
     assert from_json(Answer, to_json(answer)) == answer
 
 
+def test_a_ranking_that_was_stored_before_losses_counted_was_by_scores():
+    ranking = Ranking(tau=NOISE, rho=LOSS, pairs=6, share=0.1)
+    document = to_json(replace(ANSWER, ranking=ranking))
+    del document["ranking"]["against"]
+
+    assert from_json(Answer, document).ranking.against == "score"
+
+
 def test_a_single_fresh_seed_is_told_as_one():
     one = {name: replace(getattr(ANSWER, name), seeds=1) for name in ("searched", "baseline")}
 

@@ -39,7 +39,7 @@ FULL = replace(
                 trial=1, name="lora", parameters=24, difference=INTERVAL, seeds=2, verdict="better"
             ),
         ),
-        ranking=Ranking(tau=INTERVAL, rho=INTERVAL, pairs=5, share=1.0),
+        ranking=Ranking(tau=INTERVAL, rho=INTERVAL, pairs=5, share=0.3, against="loss"),
     ),
     signature=Signature(key="d" * 64, value="e" * 128),
 )  # fmt: skip
@@ -102,6 +102,7 @@ def test_the_schema_asks_for_every_key_that_a_plan_has_and_allows_no_other():
     for document, described in seen:
         later = LATER if document is whole else set()
         later |= {"files", "rank"} if "drift" in document else set()
+        later |= {"against"} if "tau" in document else set()
         assert set(document) == set(described["properties"]) == later | set(described["required"])
         assert described["additionalProperties"] is False
 
@@ -309,6 +310,17 @@ def test_a_plan_that_was_edited_by_hand_is_noticed(path, value):
         PlanError, match=r"edited after it was written: its digest is .* delete the line of its dig"
     ):
         Plan.from_json(edited(path, value))
+
+
+def test_a_ranking_of_before_losses_were_correlated_keeps_its_digest():
+    ranking = Ranking(tau=INTERVAL, rho=INTERVAL, pairs=5, share=0.3)
+    plan = replace(FULL, evidence=replace(FULL.evidence, ranking=ranking), signature=None)
+    document = json.loads(json.dumps(plan.to_json()))
+    del document["evidence"]["ranking"]["against"], document["signature"]
+    said = {name: value for name, value in document.items() if name != "digest"}
+
+    assert digest(said) == plan.digest
+    assert Plan.from_json(document) == plan
 
 
 def test_a_change_that_is_meant_is_taken_without_the_digest():

@@ -288,7 +288,10 @@ class TestRungs:
     def test_what_was_asked_tells_them(self):
         asked = {row[0]: row[1] for row in rows(self.PAGE, "What was asked")}
 
-        assert asked["rungs"] == "a trial pauses at 10%, 30% of its training; the best third so far goes on"
+        assert (
+            asked["rungs"]
+            == "a trial pauses at 10%, 30% of its training; the best third so far goes on"
+        )
         assert "every trial is trained to the end" in PAGE
         assert rows(PAGE, "Rungs") == []
 
@@ -305,23 +308,36 @@ class TestTrust:
         page = report(study, trials, replace(ANSWER, **changes), a_plan(study))
         return page.partition(f"## {self.HEADING}\n")[2].partition("\n## ")[0]
 
-    def ranking(self, low, pairs=6):
-        tau = Interval(mean=0.6, low=low, high=1.0)
-        return Ranking(tau=tau, rho=replace(tau, mean=0.7), pairs=pairs, share=0.1)
+    def ranking(self, mean, pairs=6):
+        tau = Interval(mean=mean, low=-0.1, high=1.0)
+        rho = replace(tau, mean=0.7)
+        return Ranking(tau=tau, rho=rho, pairs=pairs, share=0.1, against="loss")
 
     def test_it_shows_both_correlations_with_their_intervals_and_pairs(self):
-        found = self.section(ranking=self.ranking(0.2))
+        found = self.section(ranking=self.ranking(11 / 15))
 
         assert "6 configurations, drawn across the range" in found
         assert "for 10% of a training" in found
-        assert "| Kendall's tau-b | 0.600 [0.200, 1.000] |" in found
-        assert "| Spearman's rho | 0.700 [0.200, 1.000] |" in found
+        assert "inherited scores and the losses that were measured put them in" in found
+        assert "inherited score against loss" in found
+        assert "| Kendall's tau-b | 0.733 [-0.100, 1.000] |" in found
+        assert "| Spearman's rho | 0.700 [-0.100, 1.000] |" in found
+
+    def test_an_older_answer_was_held_against_scores(self):
+        older = replace(self.ranking(11 / 15), against="score")
+
+        assert "inherited scores and their real scores put them in" in self.section(ranking=older)
 
     @pytest.mark.parametrize(
-        ("strategy", "low", "pairs", "words"),
+        ("strategy", "mean", "pairs", "words"),
         [
-            ("autopeft", 0.2, 6, "beyond noise. Inherited scores guided the search."),
-            ("autopeft", -0.2, 6, "this may be chance. The search leaned on real trainings."),
+            (
+                "autopeft",
+                11 / 15,
+                6,
+                "3% agrees as well or better by chance. Inherited scores guided the search.",
+            ),
+            ("autopeft", 9 / 15, 6, "Above 5% that counts as chance. The search leaned on real"),
             (
                 "autopeft",
                 1.0,
@@ -330,16 +346,16 @@ class TestTrust:
             ),
             (
                 "evolution",
-                -0.2,
+                0.2,
                 6,
                 "The strategy `evolution` goes by inherited scores all the same",
             ),
         ],
     )
-    def test_it_says_what_followed(self, strategy, low, pairs, words):
+    def test_it_says_what_followed(self, strategy, mean, pairs, words):
         study = replace(STUDY, strategy=strategy)
 
-        assert words in self.section(study, ranking=self.ranking(low, pairs))
+        assert words in self.section(study, ranking=self.ranking(mean, pairs))
 
     def test_it_says_so_where_nothing_is_known(self):
         guided = replace(TRIALS[1], proposal=replace(TRIALS[1].proposal, inherited=0.8125))

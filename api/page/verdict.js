@@ -51,13 +51,27 @@ export function Finalists({ answer }) {
     ${answer.difference && html`<p>Searched minus baseline: <strong>${write.difference(answer.difference)}</strong></p>`}`;
 }
 
+/** Which share of all orders agrees as well or better by chance: as `autopeft.ranking.chance` counts it. */
+function chance({ tau, pairs }) {
+  let shares = [1];
+  for (let count = 2; count <= pairs; count++) {
+    const next = Array(shares.length + count - 1).fill(0);
+    shares.forEach((share, swapped) => {
+      for (let more = 0; more < count; more++) next[swapped + more] += share / count;
+    });
+    shares = next;
+  }
+  const swapped = Math.floor(((1 - tau.mean) / 2) * (shares.length - 1) + 1e-6);
+  return shares.slice(0, swapped + 1).reduce((sum, share) => sum + share, 0);
+}
+
 /** How far the scores of the supernet could be trusted. */
 export function Tau({ ranking }) {
-  const { tau, rho, pairs, share } = ranking;
-  const trusted = tau.low > 0 && pairs >= 5;
+  const { tau, rho, pairs, share, against = "score" } = ranking;
+  const trusted = pairs >= 5 && chance(ranking) <= 0.05;
   return html`<p>
-      ${pairs} configurations were trained by themselves, for ${write.percent(share)} of a training, and held against what
-      the shared weights said of them. ${trusted
+      ${pairs} configurations were trained by themselves, for ${write.percent(share)} of a training, and their ${against === "loss" ? "losses" : "scores"} held
+      against what the shared weights said of them. ${trusted
         ? "The order is better than chance, beyond noise: inherited scores guided the search."
         : "That the order is better than chance is not certain: the search leaned on real trainings."}
     </p>

@@ -95,7 +95,7 @@ def search(
         opened = sockets.store_of(chosen.store_url)
         note(f"study {study.id}: {_headline(study)}")
         note_surprises(request, study.backbone, study.task)
-        _note_unmet(request, study)
+        _note_unmet(request, study, limits.trials)
         planned = limits.trials + 2 * study.finals
         try:
             with SearchProgress(study, planned) as progress:
@@ -145,12 +145,19 @@ def search(
     say(f"\n{answer.sentence()}\n\nplan    {plan_file}\nreport  {report_file}")
 
 
-def _note_unmet(request: "Request", study: Study) -> None:
+def _note_unmet(request: "Request", study: Study, trials: int) -> None:
     """Say what was asked for, or is usual, and does not take place."""
+    from autopeft.strategies.saasbo import Options
+
     if request.warm_start == "auto" and not study.earlier:
         note("no earlier study is similar: there is nothing to start from")
     if request.rungs is None and request.strategy == "autopeft" and len(study.rungs) == 1:
         note("a third of a training has too few steps to tell anything: no trial stops early")
+    if study.strategy == "saasbo" and trials <= (init := Options.parse(study.options).init):
+        note(
+            f"the first {init} trials of saasbo are random draws, and no more are asked for: take "
+            "more with --trials, or fewer draws with --option init=N"
+        )
 
 
 def _opened(url: str) -> "Store | None":

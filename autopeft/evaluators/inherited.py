@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from autopeft import process
+from autopeft.answer import counted
 from autopeft.records import digest
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.study import Study
 
+FEW = 6
+"""So many configurations are measured sooner than a supernet of them is trained."""
 _MANY = 10
 
 
@@ -45,6 +48,11 @@ class InheritedScores:
     @property
     def problem(self) -> str:
         """Why there are no scores; empty while there are."""
+        if (size := self._study.space.size) <= FEW:
+            return (
+                f"no supernet was trained: a space of {counted(size, 'configuration')} is measured "
+                "sooner without one"
+            )
         found: str = self._place().problem
         known = self._known.values()
         if not found and len(known) >= _MANY and all(map(math.isnan, known)):
@@ -52,14 +60,14 @@ class InheritedScores:
         return found
 
     def prepare(self) -> Iterator[float]:
-        """Train the supernet, or find it, yielding progress in [0, 1].
+        """Train the supernet, or find it, yielding progress in [0, 1]; nothing where it is no use.
 
         Raises:
             StoreError: What was found is damaged, or of another supernet.
         """
-        shelf = self._place()
-        if self._scoring is not None or shelf.problem:
+        if self._scoring is not None or self.problem:
             return
+        shelf = self._place()
         from autopeft.supernet.elastic import Supernet
         from autopeft.supernet.scoring import Scoring
         from autopeft.training.loop import DivergedError

@@ -189,34 +189,36 @@ def course_drawn(study: Study, trials: Sequence[Trial], prepared: float) -> tupl
 
 
 def trust_drawn(study: Study, trials: Sequence[Trial], ranking: Ranking) -> tuple[Scatter, ...]:
-    """Draw what trials scored against what they had inherited, the probes marked."""
+    """Draw what was measured of trials against what they had inherited, the probes marked."""
+    by_loss = ranking.against == "loss"
+    measured = "negative loss" if by_loss else study.task.metric
     points = [
         Point(
             x=inherited,
-            y=found.score,
+            y=value,
             kind=trial.proposal.purpose,
-            tip=f"{_named(study, trial)}: inherited {inherited:.4f}, measured {found.score:.4f}",
+            tip=f"{_named(study, trial)}: inherited {inherited:.4f}, measured {value:.4f}",
             marked=bool(trial.proposal.label),
         )
         for trial in trials
         if (inherited := trial.proposal.inherited) is not None
         and trial.proposal.purpose is Purpose.SEARCH
         and (found := trial.at(ranking.share))
+        and math.isfinite(value := -found.loss if by_loss else found.score)
         and math.isfinite(inherited)
-        and math.isfinite(found.score)
     ]
     if not points:
         return ()
-    probes, metric = sum(point.marked for point in points), study.task.metric
+    probes = sum(point.marked for point in points)
     return (
         Scatter(
             name="trust",
-            title=f"Inherited score against measured {metric}",
+            title=f"Inherited score against measured {measured}",
             text=f"{len(points)} trials measured at {percent(ranking.share)} of a training, "
             f"{probes} of them probes, which are marked. Kendall's tau of the probes is "
             f"{ranking.tau}. The table of trials has the numbers.",
             x=Axis(label="inherited score", write=brief),
-            y=Axis(label=f"measured {metric}", write=brief),
+            y=Axis(label=f"measured {measured}", write=brief),
             points=tuple(points),
         ),
     )

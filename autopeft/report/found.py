@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from autopeft.answer import Answer, Ranking, percent
 from autopeft.objectives import MARGIN, axes, best, figures, hypervolumes, reference
-from autopeft.ranking import FEWEST_PAIRS, LEAST_TAU, trust
+from autopeft.ranking import FEWEST_PAIRS, MOST_CHANCE, chance, trust
 from autopeft.report.content import Part, Table, Text, Warned
 from autopeft.report.drawn import front_drawn, trust_drawn, volumes_drawn
 from autopeft.report.writing import (
@@ -18,6 +18,7 @@ from autopeft.report.writing import (
 from autopeft.study import Study
 from autopeft.trial import Purpose, Trial
 
+_AGAINST = {"score": "their real scores", "loss": "the losses that were measured"}
 _FRONT = ("trial", "purpose", "configuration")
 ADAPTS = "autopeft"
 """The strategy that asks how far inherited scores can be trusted, and goes by the answer."""
@@ -77,29 +78,34 @@ def _correlations(ranking: Ranking) -> tuple[Part, ...]:
     rows = (("Kendall's tau-b", str(ranking.tau)), ("Spearman's rho", str(ranking.rho)))
     told = Text(
         f"{ranking.pairs} configurations, drawn across the range of inherited scores, were trained "
-        f"by themselves, for {percent(ranking.share)} of a training. How far the two scores put "
-        "them in the same order, from -1 to 1 with 0 for chance, with 95% bootstrap intervals:"
+        f"by themselves, for {percent(ranking.share)} of a training. How far their inherited "
+        f"scores and {_AGAINST[ranking.against]} put them in the same order, from -1 to 1 with 0 "
+        "for chance, with 95% bootstrap intervals:"
     )
-    head = ("", "inherited against real")
+    head = ("", f"inherited score against {ranking.against}")
     return told, Table(caption="Rank correlations of the probes", head=head, rows=rows)
 
 
 def _followed(study: Study, ranking: Ranking) -> str:
     if trust(ranking) == "guides":
-        return (
-            f"The interval of tau lies above {LEAST_TAU:g}: the order is better than chance, "
-            "beyond noise. Inherited scores guided the search."
-        )
+        return f"{_by_chance(ranking)} Inherited scores guided the search."
     why = (
         f"Fewer than {FEWEST_PAIRS} are too few to tell how far inherited scores are right."
         if ranking.pairs < FEWEST_PAIRS
-        else f"The interval of tau does not lie above {LEAST_TAU:g}: this may be chance."
+        else f"{_by_chance(ranking)} Above {percent(MOST_CHANCE)} that counts as chance."
     )
     if study.strategy == ADAPTS and ranking.pairs < FEWEST_PAIRS:
         return why
     if study.strategy == ADAPTS:
         return f"{why} The search leaned on real trainings."
     return f"{why} The strategy `{study.strategy}` goes by inherited scores all the same."
+
+
+def _by_chance(ranking: Ranking) -> str:
+    return (
+        f"Of all orders of {ranking.pairs} a share of {percent(chance(ranking))} agrees as well "
+        "or better by chance."
+    )
 
 
 def front(study: Study, trials: Sequence[Trial]) -> tuple[Part, ...]:

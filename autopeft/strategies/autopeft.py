@@ -21,7 +21,7 @@ import numpy as np
 from autopeft.errors import OptionError
 from autopeft.objectives import ranks, values
 from autopeft.ports import Inheritance
-from autopeft.ranking import PROBE, ranking_of, trust
+from autopeft.ranking import FEWEST_PAIRS, PROBE, ranking_of, trust
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.sampling import Sampler
@@ -62,7 +62,7 @@ class Options:
         Raises:
             OptionError: One is unknown, or no whole number above its least.
         """
-        found, least = {}, {"evaluations": 10, "probes": 3}
+        found, least = {}, {"evaluations": 10, "probes": FEWEST_PAIRS}
         for name, text in options.items():
             if name not in least:
                 raise OptionError(

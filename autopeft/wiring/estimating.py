@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from autopeft.evaluators.inherited import FEW
 from autopeft.halving import ETA
 from autopeft.study import Limits, Study
 from autopeft.wiring.strategies import entry_of
@@ -61,6 +62,8 @@ def _shared(study: Study, limits: Limits) -> float:
     if entry.needs == "structures":
         return _GATES
     if entry.needs == "nothing":
+        return 0.0
+    if study.space.size <= FEW:
         return 0.0
     module = import_module(f"autopeft.strategies.{entry.module}")
     scores = module.Options.parse(study.options).evaluations

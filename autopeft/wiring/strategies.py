@@ -48,7 +48,8 @@ STRATEGIES: dict[str, Entry] = {
     "saasbo": Entry(
         module="saasbo",
         name="SaasboStrategy",
-        summary="AUTOPEFT's fully Bayesian sparse Gaussian processes (BoTorch): in minutes",
+        summary="AUTOPEFT's fully Bayesian sparse Gaussian processes (BoTorch): in minutes; the "
+        "first 20 trials are random draws",
     ),
     "nsga2": Entry(
         module="nsga2",

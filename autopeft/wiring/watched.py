@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,8 +48,11 @@ class Watch:
         finally:
             self._sign = before
 
-    def over(self, events: Iterator[Event]) -> Iterator[Event]:
-        """Yield what comes, and count the seconds that it takes to come."""
+    def over(self, events: Iterator[Event]) -> Generator[Event, None, None]:
+        """Yield what comes, and count the seconds that it takes to come.
+
+        What is not wanted to its end is closed: a training that is stopped keeps its state.
+        """
         try:
             while True:
                 began = self._clock()
@@ -62,6 +65,8 @@ class Watch:
                 self._sign()
                 yield event
         finally:
+            if isinstance(events, Generator):
+                events.close()
             self._write()
 
     def _spend(self, seconds: float) -> None:
@@ -144,9 +149,10 @@ class WatchedStructures:
 
 
 def _heard(progress: Iterator[float], watch: Watch) -> Iterator[float]:
-    for fraction in watch.over(progress):
-        watch.told(fraction)
-        yield fraction
+    with closing(watch.over(progress)) as fractions:
+        for fraction in fractions:
+            watch.told(fraction)
+            yield fraction
 
 
 def _kept(file: Path | None) -> float:

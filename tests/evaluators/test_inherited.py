@@ -7,6 +7,7 @@ from autopeft.errors import SpaceError, StoreError
 from autopeft.evaluators.inherited import InheritedScores
 from autopeft.search_spaces.configuration import Configuration
 from autopeft.search_spaces.sampling import Sampler
+from autopeft.search_spaces.written.reading import parse_space
 from autopeft.training.trainer import Trainer
 from tests.models import opinions, recipe_of, save_tiny, study_on, write_rows
 
@@ -119,6 +120,25 @@ def test_a_supernet_that_diverges_is_a_problem_and_is_not_tried_again(study, tmp
     assert list(again.prepare()) == []
     assert again.problem == scores.problem
     assert list(again.scores(drawn(study))) == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"), [((8,), "1 configuration"), ((0, 8), "4 configurations")]
+)
+def test_no_supernet_is_trained_where_all_configurations_are_measured_sooner(
+    study, tmp_path, sizes, told
+):
+    """Two blocks of these sizes: the reason is said, and neither model nor cache is touched."""
+    text = f"groups:\n  - {{slots: [lora@attention.query], sizes: {list(sizes)}}}\n"
+    small = replace(study, space=parse_space(text, "small.yaml").on(study.backbone))
+    scores = InheritedScores(small, tmp_path, trainer=no_trainer)
+
+    assert list(scores.prepare()) == []
+    assert list(scores.scores([small.space.largest()])) == []
+    assert scores.problem == (
+        f"no supernet was trained: a space of {told} is measured sooner without one"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_loss_that_is_no_number_is_one_configurations_own_matter(study, tmp_path):

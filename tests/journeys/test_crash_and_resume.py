@@ -1,6 +1,7 @@
 """A search that is killed at any moment goes on where it was."""
 
 import json
+import re
 import signal
 import subprocess
 
@@ -80,3 +81,14 @@ def test_control_c_says_how_to_go_on(tmp_path, uninterrupted):
     assert "2 trials are kept; the same command goes on from there" in shown
     assert done.returncode == 0, done.stderr
     assert measured(tmp_path) == uninterrupted
+
+
+@pytest.mark.slow
+def test_control_c_loses_no_step_of_the_supernet(tmp_path):
+    """The next run begins where this one was stopped, though a supernet takes seconds here."""
+    words = search_words(sample(tmp_path, 600), "--strategy", "evolution", *TRIALS)
+    told = [run_until(words, tmp_path, "preparing the supernet: ", signal.SIGINT) for _ in range(2)]
+    first, second = (int(re.findall(r"supernet: (\d+)%", shown)[0]) for _, shown in told)
+
+    assert [code for code, _ in told] == [130, 130]
+    assert 0 < first < second

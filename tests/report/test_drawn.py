@@ -59,6 +59,18 @@ def test_probes_are_marked_among_inherited_scores():
     assert len(drawn.points) == 17  # without the baselines
 
 
+def test_what_was_correlated_is_what_is_drawn():
+    tau = Interval(mean=0.5, low=0.1, high=0.9)
+    study, trials = many(20)
+    by_score = Ranking(tau=tau, rho=tau, pairs=5, share=0.5)
+    (drawn,) = trust_drawn(study, trials, replace(by_score, against="loss"))
+    (scores,) = trust_drawn(study, trials, by_score)
+
+    assert (drawn.y.label, scores.y.label) == ("measured negative loss", "measured accuracy")
+    losses = {-found.loss for trial in trials if (found := trial.at(0.5))}
+    assert {point.y for point in drawn.points} <= losses
+
+
 def test_what_is_no_number_is_not_drawn():
     bad = tuple(
         replace(t, measurement=replace(t.measurement, score=NAN)) if t.measurement else t

@@ -190,7 +190,7 @@ def test_a_supernet_that_failed_is_done_without():
     ("options", "message"),
     [
         ({"proofs": "3"}, "no option 'proofs': there are evaluations, probes"),
-        ({"probes": "2"}, "must be a whole number from 3, not '2'"),
+        ({"probes": "4"}, "must be a whole number from 5, not '4'"),
         ({"evaluations": "many"}, "must be a whole number from 10, not 'many'"),
     ],
 )

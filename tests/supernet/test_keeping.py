@@ -1,5 +1,6 @@
 """A supernet on disk: found again, gone on with after a kill, and refused where it does not fit."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -13,11 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from autopeft.budget import Budget
-from autopeft.errors import StoreError
+from autopeft.errors import OutputError, StoreError
 from autopeft.records import to_json
 from autopeft.search_spaces.written.reading import read_space
+from autopeft.supernet import keeping, training
 from autopeft.supernet.elastic import Supernet
 from autopeft.supernet.keeping import Shelf, digest_of
+from autopeft.supernet.optimizer import MaskedAdamW
 from autopeft.supernet.training import Schedule
 from autopeft.training.loop import DivergedError
 from autopeft.training.trainer import Trainer
@@ -65,19 +68,70 @@ def test_what_is_trained_is_found_again_and_not_trained_anew(kept, study):
     assert kept_files == ["lock", "weights.safetensors"]
 
 
-def test_a_training_that_was_stopped_goes_on_from_its_last_state(tmp_path, study, kept):
-    """Stopped after each of its steps but one, it ends with the weights of an undisturbed one."""
+def test_a_training_that_was_stopped_goes_on_from_where_it_was(tmp_path, study, kept):
+    """Stopped after each of its first steps, it ends with the weights of an undisturbed one."""
     for stop in range(5):
-        running = shelf(tmp_path, study).trained(supernet(study), SCHEDULE, every=0.0)
-        first = next(running)
-        next(running)  # the state of the first step is on disk when the second begins
+        running = shelf(tmp_path, study).trained(supernet(study), SCHEDULE)
+        assert next(running) == (stop + 1) / 12
         running.close()
-        assert first == (stop + 1) / 12
 
     net, progress = trained(tmp_path, study)
 
     assert progress[0] == 6 / 12
     assert equal(net.tensors, kept[1])
+
+
+def ctrl_c(calls, function):
+    """Wrap a function: while its so manieth call runs, Ctrl-C is pressed."""
+    numbers = itertools.count(1)
+
+    def wrapped(*args, **kwargs):
+        if next(numbers) == calls:
+            signal.raise_signal(signal.SIGINT)
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+@pytest.mark.parametrize(
+    ("where", "calls", "done"),
+    [("learned", 4 * 3 + 2, 3), ("_move", 60, None)],
+    ids=["between-passes", "while-tensors-move"],
+)
+def test_ctrl_c_at_any_moment_keeps_all_whole_steps(
+    tmp_path, study, kept, monkeypatch, where, calls, done
+):
+    """No time was saved up for: ``every`` is a minute. A tensor is never moved half a step."""
+    room = training if where == "learned" else MaskedAdamW
+    with monkeypatch.context() as patched:
+        patched.setattr(room, where, ctrl_c(calls, getattr(room, where)))
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path, study)
+    assert sorted(f.name for f in shelf(tmp_path, study).folder.iterdir()) == [
+        "lock", "progress.safetensors"
+    ]  # fmt: skip
+
+    net, progress = trained(tmp_path, study)
+
+    assert progress[0] > 1 / 12
+    assert done is None or progress[0] == (done + 1) / 12
+    assert equal(net.tensors, kept[1])
+
+
+def test_a_state_that_cannot_be_written_hides_not_what_stopped_the_training(
+    tmp_path, study, monkeypatch
+):
+    running = shelf(tmp_path, study).trained(supernet(study), SCHEDULE)
+    next(running)
+    monkeypatch.setattr(keeping, "write_bytes", full)
+
+    with pytest.raises(KeyboardInterrupt):
+        running.throw(KeyboardInterrupt)
+
+
+def full(file, content):
+    del content
+    raise OutputError(f"cannot write {file}: no space left on device")
 
 
 CHILD = """
@@ -93,21 +147,21 @@ from autopeft.training.trainer import Trainer
 study = from_json(Study, json.loads(Path(sys.argv[2]).read_text()))
 trainer = Trainer.open(study.task, study.backbone, study.where, test=False, threads=1)
 net = Supernet(trainer, study.space, study.ceiling, study.recipe, study.seed)
-schedule = Schedule(trainings=4.0)
-own, step = [], Training._step
-Training._step = lambda self, number, batch: own.append(number) or step(self, number, batch)
-for _ in Shelf(Path(sys.argv[1]), digest_of(study, schedule)).trained(net, schedule, every=0.0):
+schedule, every = Schedule(trainings=4.0), float(sys.argv[3])
+own, step = [], Training._gradients
+Training._gradients = lambda self, number, *rest: own.append(number) or step(self, number, *rest)
+for _ in Shelf(Path(sys.argv[1]), digest_of(study, schedule)).trained(net, schedule, every):
     print("so far", *own, flush=True)
 """
 """Trains, or waits until another has; every line names the steps that this process has taken."""
 
 
-def started(cache, study, tmp_path):
+def started(cache, study, tmp_path, every=0.0):
     import json
 
     document = tmp_path / "study.json"
     document.write_text(json.dumps(to_json(study)), encoding="utf-8")
-    command = [sys.executable, "-c", CHILD, str(cache), str(document)]
+    command = [sys.executable, "-c", CHILD, str(cache), str(document), str(every)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -123,6 +177,21 @@ def test_a_training_that_was_killed_goes_on_from_its_last_state(tmp_path, study,
     net, progress = trained(tmp_path, study)
 
     assert progress[0] > 3 / 12
+    assert equal(net.tensors, kept[1])
+
+
+@pytest.mark.slow
+def test_a_process_that_is_interrupted_keeps_what_it_trained_a_moment_ago(tmp_path, study, kept):
+    process = started(tmp_path, study, tmp_path, every=60.0)
+    for _ in range(4):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == -signal.SIGINT
+
+    net, progress = trained(tmp_path, study)
+
+    assert 4 / 12 < progress[0] < 1
     assert equal(net.tensors, kept[1])
 
 

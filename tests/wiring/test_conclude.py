@@ -1,10 +1,17 @@
 """The end of a study: what is remembered of it."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from autopeft.errors import StudyError
+from autopeft.evaluators.inherited import InheritedScores
 from autopeft.plan import Plan
+from autopeft.report import content_of
+from autopeft.report.html import html_page
+from autopeft.report.markdown import markdown
 from autopeft.storage.memory import MemoryStore
 from autopeft.trial import Proposal, Purpose
 from autopeft.wiring.conclude import conclude
@@ -74,6 +81,24 @@ def test_warnings_and_seconds_of_earlier_runs_stay(study, store):
 
     assert answer.warnings == ("the supernet was given up: the loss became nan", "b")
     assert answer.prepared == 12.5
+
+
+def test_a_supernet_whose_scores_are_no_numbers_reaches_both_reports(study, store, tmp_path):
+    """As it is found in the cache, up to the words on the page; NaN itself is nowhere."""
+    place = InheritedScores(study, tmp_path)._place()
+    place.folder.mkdir(parents=True)
+    for number in range(10):
+        place.remember(str(number), float("nan"))
+
+    problem = InheritedScores(study, tmp_path).problem
+    answer, plan = conclude(study, store, (problem,))
+
+    guided = replace(study, strategy="autopeft")
+    content = content_of(guided, store.trials(study.id), answer, plan)
+    for told in (html_page(content), markdown(content)):
+        assert "no configuration has a score with the supernet" in told
+        assert "There were none, for the reason above" in told
+        assert re.search(r"\bnan\b", told, re.IGNORECASE) is None
 
 
 def test_a_study_without_a_whole_training_is_not_concluded(study):

@@ -8,7 +8,7 @@ from autopeft.study import Limits
 from autopeft.training.estimate import Estimate
 from autopeft.trial import Recipe
 from autopeft.wiring.estimating import document_of, trainings_of
-from tests.builders import TASK, a_study
+from tests.builders import SMALL_SPACE, TASK, a_study
 
 
 def a_guided(train=3_000, validation=1_000, **changes):
@@ -36,6 +36,14 @@ def test_a_small_validation_part_costs_less():
 
 def test_of_little_data_at_least_64_examples_are_scored():
     assert scoring_of(a_guided(train=100)) == pytest.approx(60 * 64 / 3 / 100)
+
+
+def test_a_space_too_small_for_a_supernet_costs_none():
+    space = replace(SMALL_SPACE, genes=SMALL_SPACE.genes[:1])
+    study = a_guided(space=space)
+
+    assert space.size <= 6
+    assert trainings_of(study, Limits(trials=0)) == 0
 
 
 def test_the_default_strategy_looks_up_scores_for_every_proposal():

@@ -53,8 +53,8 @@ def test_options_are_read():
         ("autopeft", "probes", "cannot read the option 'probes': write it as KEY=VALUE"),
         ("autopeft", "=3", "cannot read the option '=3'"),
         ("autopeft", "proofs=3", "has no option 'proofs': there are evaluations, probes"),
-        ("autopeft", "probes=two", "the option probes must be a whole number from 3, not 'two'"),
-        ("autopeft", "probes=2", "must be a whole number from 3, not '2'"),
+        ("autopeft", "probes=two", "the option probes must be a whole number from 5, not 'two'"),
+        ("autopeft", "probes=4", "must be a whole number from 5, not '4'"),
         ("random", "probes=3", "the strategy 'random' has no options, and got probes"),
     ],
 )

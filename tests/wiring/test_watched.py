@@ -96,6 +96,29 @@ def test_what_is_stopped_in_an_orderly_way_loses_no_second(tmp_path):
     assert Watch(file=file).seconds == 1.0
 
 
+def test_who_hears_of_the_progress_may_end_it_and_the_work_is_closed_at_once():
+    """Such as a worker that is to stop: a training ends there, and keeps its state."""
+    ended = []
+
+    class Long(Inner):
+        def prepare(self):
+            try:
+                yield 0.5
+            except GeneratorExit:
+                ended.append("in order")
+                raise
+
+    def told(fraction):
+        raise InterruptedError(str(fraction))
+
+    watched = WatchedInheritance(Long(), Watch(told))
+    with pytest.raises(InterruptedError) as held:  # with all frames that it came through
+        list(watched.scores(["ab"]))
+
+    assert ended == ["in order"]
+    assert str(held.value) == "0.5"
+
+
 @pytest.mark.parametrize("text", ["", "many", "nan", "-3", "\udcff"])
 def test_a_file_that_is_no_number_of_seconds_is_none(tmp_path, text):
     file = tmp_path / "study.txt"
