@@ -11,7 +11,7 @@ from autopeft.trial import Proposal
 MOST_ABREAST = 2**19
 """Tokens times width that go through the backbone at once."""
 
-SMALL = 2**18
+SMALL = 2**17
 """Tokens times width of a batch up to which it gains something to go through with others.
 
 A pass of several lanes saves what operators cost beside their arithmetic, and where LoRA is all
