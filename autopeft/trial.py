@@ -115,8 +115,9 @@ class Measurement:
     ``seconds`` are those of this run alone: a promoted trial goes on from where it was paused.
     ``flops`` (of one example's forward), ``memory`` (bytes that a step keeps) and ``latency``
     (seconds of one example) are measured where they are objectives, and None elsewhere.
-    ``operators`` are those that scoring an example ran, each with its form; there are none in
-    records of before they were kept, and where methods take those of torch.
+    ``operators`` are those that training and scoring ran, each with its form, those included that
+    ran for several trials of a pack in one call; there are none in records of before they were
+    kept, and where methods take those of torch.
     """
 
     score: float

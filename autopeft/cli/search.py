@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from autopeft.ports import Store
     from autopeft.settings import Settings
     from autopeft.trial import Trial
-    from autopeft.wiring.request import Request
 
 DetachOption = Annotated[
     bool,
@@ -77,6 +76,7 @@ def search(
     from autopeft.wiring import sockets
     from autopeft.wiring.conclude import conclude
     from autopeft.wiring.request import study_of
+    from autopeft.wiring.unmet import unmet
     from autopeft.wiring.warm import with_earlier
 
     chosen, limits = _chosen(search, run)
@@ -95,7 +95,8 @@ def search(
         opened = sockets.store_of(chosen.store_url)
         note(f"study {study.id}: {_headline(study)}")
         note_surprises(request, study.backbone, study.task)
-        _note_unmet(request, study, limits.trials)
+        for said in unmet(study, request.warm_start, request.rungs, limits.trials):
+            note(said)
         planned = limits.trials + 2 * study.finals
         try:
             with SearchProgress(study, planned) as progress:
@@ -143,21 +144,6 @@ def search(
         return
     show_trials(study, known)
     say(f"\n{answer.sentence()}\n\nplan    {plan_file}\nreport  {report_file}")
-
-
-def _note_unmet(request: "Request", study: Study, trials: int) -> None:
-    """Say what was asked for, or is usual, and does not take place."""
-    from autopeft.strategies.saasbo import Options
-
-    if request.warm_start == "auto" and not study.earlier:
-        note("no earlier study is similar: there is nothing to start from")
-    if request.rungs is None and request.strategy == "autopeft" and len(study.rungs) == 1:
-        note("a third of a training has too few steps to tell anything: no trial stops early")
-    if study.strategy == "saasbo" and trials <= (init := Options.parse(study.options).init):
-        note(
-            f"the first {init} trials of saasbo are random draws, and no more are asked for: take "
-            "more with --trials, or fewer draws with --option init=N"
-        )
 
 
 def _opened(url: str) -> "Store | None":

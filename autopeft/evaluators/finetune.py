@@ -47,7 +47,8 @@ class FinetuneEvaluator:
         self._memory = memory, share
         self._trainer: Any = None
         self._shelf: Any = None
-        self._alone = self._packed = 0  # of the trials that were to train together
+        # of the trials that were to train together; alone are the idle and the crowded
+        self._packed = self._idle = self._crowded = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_trainer": None, "_shelf": None}
@@ -78,9 +79,14 @@ class FinetuneEvaluator:
         return (*shared, *self._told_of_packs(), *self.narrowed)
 
     def _told_of_packs(self) -> Iterator[str]:
-        if self._alone or self._packed:
-            trained = f"{counted(self._packed, 'trial')} trained in packs"
-            yield f"{trained}, {self._alone} alone, which would have gained nothing or had no room"
+        alone = self._idle + self._crowded
+        if alone or self._packed:
+            why = [
+                *([f"{self._idle} would have gained nothing"] if self._idle else []),
+                *([f"{self._crowded} had no room beside others"] if self._crowded else []),
+            ]
+            told = f"{counted(self._packed, 'trial')} trained in packs, {alone} alone"
+            yield ": ".join((told, ", ".join(why))) if why else told
 
     @property
     def narrowed(self) -> Sequence[str]:
@@ -105,14 +111,24 @@ class FinetuneEvaluator:
             yield trials[0].running(0.0)
         packs = self._packs(trials)
         if len(trials) > 1:
-            self._packed += sum(len(pack) for pack in packs if len(pack) > 1)
-            self._alone += sum(len(pack) == 1 for pack in packs)
+            self._count(trials, packs)
         for pack in packs:
             for trial in pack:
                 if trial is not trials[0]:
                     yield trial.running(0.0)
             process.give_memory_back()
             yield from self._together(pack) if len(pack) > 1 else self._train(pack[0])
+
+    def _count(self, trials: Sequence[Trial], packs: Sequence[Sequence[Trial]]) -> None:
+        from autopeft.training.packing.cost import gains
+
+        trainer, slots = self.resident(), self._study.space.slots
+        alone = sum(len(pack) == 1 for pack in packs)
+        gaining = sum(gains(trainer, slots, trial.proposal) for trial in trials)
+        idle = len(trials) - (gaining if gaining > 1 else 0)  # a single one has nobody to go with
+        self._packed += len(trials) - alone
+        self._idle += idle
+        self._crowded += alone - idle
 
     def _packs(self, trials: Sequence[Trial]) -> list[list[Trial]]:
         if len(trials) < 2:

@@ -25,7 +25,6 @@ from autopeft.training.held import Bits, quantisation
 from autopeft.training.loop import DivergedError
 from autopeft.training.memory import is_out_of_memory
 from autopeft.training.model_files import find_model, first_line
-from autopeft.training.operators import operators_in
 from autopeft.training.probe import numbers_of
 from autopeft.training.room import Room
 from autopeft.training.shape import read_backbone
@@ -125,7 +124,6 @@ def _trained(  # noqa: PLR0917  # as above, and with whom
         says = {"backbone": known}
         says |= {"held": bits} if bits else {"probe": json.dumps(numbers_of(trainer.module))}
         says |= _scale(tuned)
-        ran = operators_in(lambda: tuned.model.judge(test.batch([0])))
         if together.rank == 0:
             checkpoint.save(tuned, out / "adapter.safetensors", plan.digest, says)
         course.forget()
@@ -145,7 +143,7 @@ def _trained(  # noqa: PLR0917  # as above, and with whom
         scaffold_parameters=measured.scaffold_parameters,
         steps=measured.steps,
         seconds=measured.seconds,
-        operators=ran,
+        operators=measured.operators,
         processes=together.size,
         sharded=together.shards,
         told=tuple(told),

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -211,14 +212,15 @@ class Trainer:
             if course:
                 done = course.begin(tuned, optimizer, self._task, self.parts)
             pace = undo.enter_context(self.room.training(self.work(tuned, above)))
-            for step in fit(
+            ran: set[str] = set()
+            taken = fit(
                 above["train"], train, tuned.recipe, injection.by_method(), steps=steps,
                 rng=np.random.default_rng(seed), penalty=injection.penalty,
                 stepped=injection.stepped, optimizer=optimizer, done=done, course=course,
                 pace=pace,
-            ):  # fmt: skip
-                done = step
-                yield step / steps
+            )  # fmt: skip
+            for done in _watched(taken, ran):
+                yield done / steps
             if kept:
                 kept.forget() if fidelity.whole else kept.save(optimizer, done)
             if course:
@@ -226,6 +228,7 @@ class Trainer:
         predictions, loss = self.room.scored(
             partial(predict, above["validation"], validation, tuned.recipe)
         )
+        ran.update(operators_in(partial(tuned.model.judge, validation.batch([0]))))
         costs = costs_of(tuned.model, injection, train, validation, tuned.recipe, objectives)
         truth = validation.truth.astype(np.float64)
         yield Measurement(
@@ -238,7 +241,7 @@ class Trainer:
             seconds=time.perf_counter() - began,
             share=fidelity.share,
             **costs,
-            operators=operators_in(partial(tuned.model.judge, validation.batch([0]))),
+            operators=tuple(sorted(ran)),
             predictions=predictions.tobytes(),
         )
 
@@ -273,3 +276,11 @@ class Trainer:
             return {"train": tuned.model, "validation": tuned.model}
         lowest = min((row for row, _ in tuned.injection.cells()), default=self._backbone.blocks)
         return (yield from self.trunk.above(tuned.model, tuned.recipe, lowest))
+
+
+def _watched(taken: Iterator[int], ran: set[str]) -> Iterator[int]:
+    """Take all steps, and add to ``ran`` the operators of the first."""
+    first: list[int] = []
+    ran.update(operators_in(lambda: first.extend(islice(taken, 1))))
+    yield from first
+    yield from taken

@@ -42,6 +42,7 @@ def validate(means: Means, work: Work) -> None:
         AutopeftError: It cannot be run.
     """
     from autopeft.wiring.submitted import study_submitted
+    from autopeft.wiring.unmet import unmet
 
     job = work.job
     body = SearchRequest.model_validate(dict(job.request))
@@ -59,8 +60,13 @@ def validate(means: Means, work: Work) -> None:
         f"{study.ceiling:,} of them trained, space {study.space.name}, {study.strategy}",
         study=study.id,
     )
-    for warning in _surprises(body, study.task.max_length, len(study.rungs), study.earlier):
-        work.warn(warning)
+    if task.max_length < body.task.max_length:
+        work.warn(
+            f"texts are cut to {task.max_length} tokens instead of {body.task.max_length}, so that "
+            "the prompts before them have positions too"
+        )
+    for said in unmet(study, body.warm_start, body.rungs, body.limits.trials):
+        work.warn(said)
 
     def valid(job: Job) -> Job:
         if job.state is not JobState.VALIDATING:
@@ -156,23 +162,6 @@ def _reading(means: Means, job: Job, name: str) -> Job | None:
         return None
     waited = dataset.owner == job.owner and dataset.state is DatasetState.VALIDATING
     return reading if waited and (reading.lane or reading.state.held) else None
-
-
-def _surprises(
-    body: SearchRequest, max_length: int, rungs: int, earlier: tuple[str, ...]
-) -> list[str]:
-    """Say what was not asked for, or was and does not take place."""
-    said = []
-    if max_length < body.task.max_length:
-        said.append(
-            f"texts are cut to {max_length} tokens instead of {body.task.max_length}, so that the "
-            "prompts before them have positions too"
-        )
-    if body.warm_start == "auto" and not earlier:
-        said.append("no earlier study is similar: there is nothing to start from")
-    if body.rungs is None and body.strategy == "autopeft" and rungs == 1:
-        said.append("a third of a training has too few steps to tell much: no trial stops early")
-    return said
 
 
 def _short(found: dict[str, Any]) -> str:

@@ -2,16 +2,13 @@
 
 import json
 import re
-from types import SimpleNamespace
 
 import pytest
 from transformers import AutoModel
 from typer.testing import CliRunner
 
 from autopeft.cli.app import app
-from autopeft.cli.search import _note_unmet
 from autopeft.errors import OptionError
-from tests.builders import a_study
 from tests.kinds import continued, save_causal, write_json
 from tests.models import config_of, opinions, save_tiny, save_weights, tokenizer_of, write_rows
 
@@ -146,16 +143,3 @@ def test_that_no_trial_stops_early_or_nothing_is_similar_is_said(here):
 
     assert "no trial stops early" in said
     assert "no earlier study is similar" in said
-
-
-def test_that_saasbo_would_only_draw_at_random_is_said(capsys):
-    asked = SimpleNamespace(warm_start=None, rungs=None, strategy="saasbo")
-    study = a_study(strategy="saasbo", options={"init": "8"})
-
-    _note_unmet(asked, study, trials=9)
-    assert capsys.readouterr().err == ""
-
-    _note_unmet(asked, study, trials=8)
-    assert "first 8 trials of saasbo are random draws, and no more are asked for" in " ".join(
-        capsys.readouterr().err.split()
-    )

@@ -11,6 +11,7 @@ from autopeft.executors.inline import InlineExecutor
 from autopeft.search import search
 from autopeft.storage.memory import MemoryStore
 from autopeft.study import Limits
+from autopeft.training.room import Room
 from autopeft.trial import Fidelity, Purpose, State
 from tests.models import (
     FEW,
@@ -115,13 +116,42 @@ def test_a_pack_gives_what_its_trials_give_alone(study, monkeypatch):
     events = list(evaluator.evaluate(trials))
 
     [said] = evaluator.told
-    assert said.startswith(f"{len(trials)} trials trained in packs, 0 alone")
+    assert said == f"{len(trials)} trials trained in packs, 0 alone"
     ends = [place for place, event in enumerate(events) if event.ended]
     assert {event.number for event in events[: ends[0]] if event.progress == 1} == {1, 2, 3, 4, 5}
     for event in (events[place] for place in ends):
         found, alone = event.measurement, expected[event.number].measurement
         assert found.loss == pytest.approx(alone.loss, abs=1e-5)
-        assert replace(found, loss=0.0, seconds=0.0) == replace(alone, loss=0.0, seconds=0.0)
+        assert counted(found) == counted(alone)
+
+
+def counted(measurement):
+    """Leave out what rounds, the time, and the operators: several trials share one in a pack."""
+    return replace(measurement, loss=0.0, seconds=0.0, operators=())
+
+
+def test_of_those_that_train_alone_it_says_why(study):
+    """Dropout lets nothing be shared, and a limit that is nearly used up leaves no room."""
+    calm, shaken = recipe_of(), recipe_of(dropout=0.1)
+    few = [*trials_of(study, [FEW, FEW], recipe=calm), *trials_of(study, [MANY], recipe=shaken)]
+    told = {}
+    for name, trials in {"some": few, "none": few[2:] * 2, "single": few[1:]}.items():
+        evaluator = FinetuneEvaluator(study, threads=1)
+        evaluator._count(trials, evaluator._packs(trials))
+        [told[name]] = evaluator.told
+    crowded = FinetuneEvaluator(study, threads=1)
+    crowded.resident().room = Room(1)
+    crowded._count(few, crowded._packs(few))
+
+    assert told == {
+        "some": "2 trials trained in packs, 1 alone: 1 would have gained nothing",
+        "none": "0 trials trained in packs, 2 alone: 2 would have gained nothing",
+        "single": "0 trials trained in packs, 2 alone: 2 would have gained nothing",
+    }
+    assert crowded.told[0] == (
+        "0 trials trained in packs, 3 alone: 1 would have gained nothing, 2 had no room beside "
+        "others"
+    )
 
 
 def test_a_trial_of_a_pack_that_diverges_has_failed_and_the_others_go_on(study):

@@ -9,8 +9,9 @@ import torch
 
 from autopeft.errors import BackboneError, DataError
 from autopeft.kernels.forms import using
+from autopeft.kernels.lora_linear.operator import lora_linear
 from autopeft.training.loop import DivergedError
-from autopeft.training.trainer import Trainer
+from autopeft.training.trainer import Trainer, _watched
 from autopeft.trial import Fidelity, Measurement
 from tests.models import (
     ENCODERS,
@@ -105,13 +106,26 @@ def test_the_score_is_that_of_the_predictions(tiny_bench):
 
 
 def test_the_operators_that_ran_are_recorded_with_their_forms(tiny_bench):
-    """Those that scoring an example runs."""
     with using("naive"):
         defined = tiny_bench.run({"lora@attention.query": 2})
 
     assert "lora_linear (eager)" in tiny_bench.run({"lora@attention.query": 2}).operators
     assert "lora_linear (naive)" in defined.operators
     assert not any("lora_linear" in name for name in tiny_bench.run({}).operators)
+
+
+def test_the_first_step_of_a_training_is_looked_on_at():
+    """Operators that scoring does not run are recorded too."""
+    one, ran = torch.ones(1, 1), set()
+
+    def steps():
+        for step in (1, 2):
+            with using("eager" if step == 1 else "naive"):
+                lora_linear(one, one, None, one, one, 1.0)
+            yield step
+
+    assert list(_watched(steps(), ran)) == [1, 2]
+    assert ran == {"lora_linear (eager)"}
 
 
 @pytest.mark.parametrize(("share", "steps"), [(1.0, 6), (0.5, 3), (0.34, 2), (0.001, 1)])

@@ -68,6 +68,16 @@ def test_what_does_not_take_place_is_said(premises):
     ]
 
 
+def test_that_saasbo_would_only_draw_at_random_is_said(premises):
+    """Of as many trials as it draws at first there is none that it proposes itself."""
+    job = premises.search(strategy="saasbo", limits={"trials": 20})
+
+    premises.work(Lane.CHECKS)
+
+    [warning] = [h.message for h in premises.events(job, "message") if h.level == "warning"]
+    assert warning.startswith("the first 20 trials of saasbo are random draws, and no more are")
+
+
 def test_a_data_set_is_read_and_then_searched(premises):
     dataset = premises.upload("reviews.csv", csv_of(premises))
 

@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autopeft.kernels.grouped_lora_linear.operator import grouped_lora_linear
 from autopeft.training.batches import Batch, Examples, training_batches
 from autopeft.training.heads.model import Judged, TaskModel
+from autopeft.training.operators import operators_in
 from autopeft.training.packing.abreast import Abreast, Member, places
 from autopeft.trial import Recipe
 
@@ -18,7 +20,8 @@ class Place:
     """Where a lane stands in its training, and what comes next.
 
     ``seconds`` is the time that was spent on it, its share of what is done for several included.
-    ``member`` is there once it may go abreast with others.
+    ``member`` is there once it may go abreast with others, and ``ran`` names the operators that
+    were run for it and others in one call; its first step, alone, tells of its own.
     """
 
     def __init__(self, train: Examples, recipe: Recipe, seed: int, steps: int) -> None:
@@ -26,6 +29,7 @@ class Place:
         self.step = 0
         self.seconds = 0.0
         self.member: Member | None = None
+        self.ran: frozenset[str] = frozenset()
         self._train = train
         self._order = _order(train, recipe.batch_size, np.random.default_rng(seed))
         self._drawn = next(self._order)
@@ -99,10 +103,11 @@ class Crew:
 
     def _abreast(self, places: tuple[Place, ...], batches: Sequence[Batch]) -> Tensor:
         began = time.perf_counter()
-        if places not in self._passes:
-            members = [place.member for place in places if place.member]
-            self._passes[places] = Abreast(self._called, members, batches[0])
-        first, *rest = self._passes[places].learn(batches)
+        first, *rest = (
+            self._passes[places].learn(batches)
+            if places in self._passes
+            else self._first(places, batches)
+        )
         for other, batch, loss in zip(places[1:], batches[1:], rest, strict=True):
             self._ahead[other] = batch.rows, loss
         spent = time.perf_counter() - began
@@ -110,6 +115,16 @@ class Crew:
         for place in places:
             place.seconds += spent / len(places)
         return first.requires_grad_()
+
+    def _first(self, places: tuple[Place, ...], batches: Sequence[Batch]) -> list[Tensor]:
+        """Learn in the first pass of some lanes, and look on at what it runs for all of them."""
+        members = [place.member for place in places if place.member]
+        found = self._passes[places] = Abreast(self._called, members, batches[0])
+        losses: list[Tensor] = []
+        ran = operators_in(lambda: losses.extend(found.learn(batches)))
+        for place in places:
+            place.ran |= {name for name in ran if name.startswith(grouped_lora_linear.__name__)}
+        return losses
 
     def _others(self, place: Place, batch: Batch) -> list[Place]:
         """Return who comes along: as many as there is room for, in the order of their turns."""

@@ -122,7 +122,8 @@ class _Lane:
             event = next(self._events)
         self._place.seconds += time.perf_counter() - began
         if isinstance(event, Measurement):
-            return replace(event, seconds=self._place.seconds)
+            ran = tuple(sorted(self._place.ran.union(event.operators)))
+            return replace(event, seconds=self._place.seconds, operators=ran)
         self._place.step = round(event * self._place.steps)
         return event
 

@@ -5,8 +5,9 @@ import torch
 
 from autopeft.search_spaces.catalog import METHODS
 from autopeft.training.loop import DivergedError
-from autopeft.training.packing.turns import together
+from autopeft.training.packing.turns import Wanted, together
 from autopeft.training.pausing import Paused
+from autopeft.trial import Measurement
 from tests.models import (
     FAMILIES,
     FEW,
@@ -145,6 +146,29 @@ def test_in_turn_a_packed_training_is_equal_to_the_bit(bench):
         expected = alone(bench, one)
         assert found.measurement == expected.measurement
         torch.testing.assert_close(found.weights, expected.weights, rtol=0, atol=0)
+
+
+def test_the_operators_of_a_pass_of_several_are_recorded_for_each_of_them(bench):
+    """A lane's own are run in its first step and in scoring; in turn there are no others."""
+    lora, adapter = {"lora@attention.query": 2}, {"serial_adapter@ffn.output": 2}
+    grouped, own = "grouped_lora_linear (eager)", "lora_linear (eager)"
+
+    def operators(*sizes, **way):
+        trainings = [Wanted(proposal=wanted(bench, one).proposal) for one in sizes]
+        return [
+            set(turn.event.operators)
+            for turn in together(bench.trainer, bench.slots, trainings, **way)
+            if isinstance(turn.event, Measurement)
+        ]
+
+    assert all(found >= {grouped, own} for found in operators(lora, lora, **ONE_PASS))
+    for found in (operators(lora, lora, **IN_TURN), operators(lora, **ONE_PASS)):
+        assert all(own in names and grouped not in names for names in found)
+    with_lora, without = operators(lora, adapter, **ONE_PASS)
+    assert own in with_lora
+    assert own not in without
+    assert "bottleneck (eager)" in without
+    assert "bottleneck (eager)" not in with_lora
 
 
 def test_one_that_ends_early_leaves_the_others_alone(bench):
