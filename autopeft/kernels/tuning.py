@@ -20,6 +20,7 @@ from torch import Tensor
 
 from autopeft.errors import KernelError, OutputError
 from autopeft.files import usual_cache, write_json
+from autopeft.kernels import interpreting
 
 FILE = "tiles.json"
 
@@ -56,7 +57,11 @@ def run(
 
 
 def on(operand: Tensor) -> AbstractContextManager[Any]:
-    """Launch on an operand's device, which need not be the current one, in a ``with`` block."""
+    """Launch on an operand's device, which need not be the current one, in a ``with`` block.
+
+    Every launch is in one, so here the interpreter is mended before the first.
+    """
+    interpreting.mend()
     return torch.cuda.device(operand.device) if operand.is_cuda else nullcontext()
 
 

@@ -307,6 +307,33 @@ def test_a_share_that_is_none_cannot_be_dropped(dropout):
         low_rank(x, down, up, 1.0, dropout=dropout)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1, 2**64, 1.0, "7", None])
+def test_a_seed_that_torch_cannot_take_is_refused(seed, dropout):
+    """Where nothing is dropped too: one form alone would not mind."""
+    x, weight, bias, down, up, _ = operands((7, 33, 20, 3))
+
+    for way in (
+        lambda: low_rank(x, down, up, 1.0, dropout=dropout, seed=seed),
+        lambda: lora_linear(x, weight, bias, down, up, 1.0, dropout=dropout, seed=seed),
+    ):
+        with pytest.raises(
+            KernelError, match=r"from the seed .*: write a whole number from -2\^63"
+        ):
+            way()
+
+
+@pytest.mark.parametrize("form", ["naive", "eager"])
+@pytest.mark.parametrize("seed", [2**63 - 1, -(2**63), -1])
+def test_every_whole_number_of_64_bits_is_a_seed(seed, form):
+    x, _, _, down, up, _ = operands((7, 33, 20, 3))
+
+    with using(form):
+        found = [low_rank(x, down, up, 1.0, dropout=0.3, seed=seed) for _ in range(2)]
+
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("form", ["naive", "eager"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", SHAPES)

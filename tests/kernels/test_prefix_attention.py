@@ -129,14 +129,15 @@ def test_the_fast_way_agrees_on_all_that_models_ask_of_it(extra, prefixed):
     if extra == "gate" and not prefixed:
         pytest.skip("gates are on a prefix")
     outcomes = []
-    for module in (eager, naive):
+    for form in ("eager", "naive"):
         (query, key, value, prefix, mask), more = special(extra)
         leaves = [query, key, value, *prefix] if prefixed else [query, key, value]
         if extra == "gate":
             leaves.append(more["gate_BTP"].requires_grad_())
-        out = module.prefix_attention(
-            query, key, value, prefix if prefixed else None, mask, 0.4, **more
-        )
+        with forms.using(form):
+            out = prefix_attention(
+                query, key, value, prefix if prefixed else None, mask, 0.4, **more
+            )
         (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(9))).sum().backward()
         outcomes.append([out.detach(), *(leaf.grad for leaf in leaves)])
 
@@ -369,9 +370,77 @@ def test_a_row_of_infinities_hides_everything_and_gives_no_nan(form, extra, dtyp
         torch.testing.assert_close(out[:, :, 1].float(), mean, rtol=0.02, atol=0.02)
 
 
+MIXED = [
+    (torch.float64, torch.float32), (torch.float32, torch.float64),
+    (torch.float32, torch.float16), (torch.float32, torch.bfloat16),
+    (torch.float16, torch.float32), (torch.float16, torch.bfloat16),
+    (torch.bfloat16, torch.float32), (torch.bfloat16, torch.float16),
+]  # fmt: skip
+
+
+# Shares of the largest value: some roundings of scores and of sums of weights.
+ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+
+
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("keys", [5, 250])
+@pytest.mark.parametrize("asked", [{}, {"causal": True}, {"softcap": 2.0}], ids=str)
+@pytest.mark.parametrize(("dtype", "of_mask"), MIXED, ids=str)
+@pytest.mark.parametrize("form", ["naive", "eager"])
+def test_a_mask_may_have_a_type_of_its_own(form, dtype, of_mask, asked, keys, learns):
+    """Narrower than the query or wider; some of it infinite, and its gradient in its own type.
+
+    One query sees nothing of the sequence. Many keys are weighed in pieces where no mask learns.
+    """
+    query, key, value, prefix, _ = operands(
+        (2, 2, 5, keys, 3, 8), prefixed=True, masked=False, dtype=torch.float64
+    )
+    mask = torch.randn(2, 1, 5, keys, generator=torch.Generator().manual_seed(4))
+    mask[0, :, 2], mask[..., 1:3] = -math.inf, -math.inf
+    kinds = [*[dtype] * 5, of_mask]
+    leaves = [
+        x.detach().to(kind)
+        for x, kind in zip([query, key, value, *prefix, mask], kinds, strict=True)
+    ]
+
+    found = attended(form, leaves, asked, learns=learns)
+
+    expected = attended("naive", [x.double() for x in leaves], asked, learns=learns)
+    kinds = [dtype, *kinds][: len(expected)]
+    for one, other, kind in zip(found, expected, kinds, strict=True):
+        assert one.dtype is kind
+        atol = max(ROUNDING[dtype], ROUNDING[kind]) * float(other.abs().max())
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=atol)
+
+
+def attended(form, leaves, asked, *, learns):
+    """Return the output and the gradients of five operands, and of the mask where it learns."""
+    *five, mask = [x.detach().requires_grad_() for x in leaves]
+    query, key, value, *prefix = five
+    mask.requires_grad_(learns)
+    with forms.using(form):
+        out = prefix_attention(query, key, value, tuple(prefix), mask, 0.4, **asked)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(9))
+    (out * weights.to(out.dtype)).sum().backward()
+    return [out.detach(), *(x.grad for x in five), *([mask.grad] if learns else [])]
+
+
+@pytest.mark.parametrize("form", ["naive", "eager"])
+def test_a_query_before_which_a_narrow_mask_hides_all_sees_nothing_later(form):
+    """Infinity in fp16 hides as much as what comes later: all keys weigh alike, in fp32 as well."""
+    query, key, value, _, _ = operands((1, 2, 3, 3, 1, 8), prefixed=False, masked=False)
+    mask = torch.full((1, 1, 3, 3), -math.inf, dtype=torch.float16)
+
+    with forms.using(form):
+        out = prefix_attention(query, key, value, None, mask, 0.4, causal=True)
+
+    mean = value.mean(2, keepdim=True).expand(out.shape)
+    torch.testing.assert_close(out, mean, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("form", ["naive", "eager"])
 def test_the_operator_takes_the_form_that_is_asked_for(form):
-    given, more = special("gate")
+    given, more = special("groups")
 
     with forms.using(form):
         found = outcome(prefix_attention, given, more)

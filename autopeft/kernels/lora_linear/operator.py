@@ -42,7 +42,7 @@ def lora_linear(  # noqa: PLR0917  # operands, in the order of the formula
     bias_O = None if bias_O is None else in_autocast(bias_O)
     residual_O = None if residual_O is None else in_autocast(residual_O)
     check_fit("lora_linear", x_I, weight_OI, bias_O, down_RI, up_RO, ratio_O, residual_O)
-    _check_dropout(dropout)
+    _check_dropout(dropout, seed)
     match form_for(x_I):
         case "naive":
             kept_I = kept(x_I, dropout, seed)
@@ -81,7 +81,7 @@ def low_rank(
     check_operands("low_rank", x=x_I, down=down_RI, up=up_RO)
     x_I = in_autocast(x_I)
     check_fit("low_rank", x_I, None, None, down_RI, up_RO)
-    _check_dropout(dropout)
+    _check_dropout(dropout, seed)
     match form_for(x_I):
         case "naive":
             kept_I = kept(x_I, dropout, seed)
@@ -160,6 +160,11 @@ def check_fit(  # noqa: PLR0917  # operands, in the order of the formula
             )
 
 
-def _check_dropout(dropout: float) -> None:
+def _check_dropout(dropout: float, seed: int) -> None:
     if not 0 <= dropout < 1:
         raise KernelError(f"cannot drop a share of {dropout}: write one from 0 to below 1")
+    if not isinstance(seed, int | torch.SymInt) or not -(2**63) <= seed < 2**63:
+        raise KernelError(
+            f"cannot draw what is dropped from the seed {seed!r}: write a whole number from -2^63 "
+            "to below 2^63"
+        )

@@ -61,7 +61,8 @@ def finite(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     lowest = torch.finfo(dtype).min
     if mask.dtype == torch.bool:
         return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, lowest)
-    return mask.clamp(min=lowest).to(dtype)
+    # Converted first: a narrower mask cannot hold the lowest number of a wider type.
+    return mask.to(dtype).clamp(min=lowest)
 
 
 def weights(query_BHTK: Tensor, key_BGSK: Tensor, mask: Tensor | None, scale: float) -> Tensor:

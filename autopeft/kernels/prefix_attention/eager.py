@@ -31,14 +31,9 @@ def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
     dropout: float = 0.0,
     *,
     causal: bool = False,
-    softcap: float | None = None,
-    gate_BTP: Tensor | None = None,
 ) -> Tensor:
-    """Return what ``naive.prefix_attention`` returns, to rounding."""
+    """Return what ``naive.prefix_attention`` returns, to rounding; bounds and gates it has none."""
     operands = query_BHTK, key_BGSK, value_BGSK, prefix, mask_BHTS, scale, dropout
-    # Without a query torch's own attention gives a mask no gradient, not even of zeros.
-    if softcap is not None or gate_BTP is not None or query_BHTK.numel() == 0:
-        return naive.prefix_attention(*operands, causal=causal, softcap=softcap, gate_BTP=gate_BTP)
     if not _fused_backward_is_slow(query_BHTK, key_BGSK, value_BGSK, prefix):
         return _fused(*operands, causal)
     # The operands have the precision that autocast asks for; it would make weights of twice the

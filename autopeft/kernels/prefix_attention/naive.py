@@ -4,6 +4,8 @@ Axes: B batch, H heads of queries, G heads of keys and values (of which H is a m
 S keys, P prefix, K width of a head.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout as drop
@@ -97,7 +99,8 @@ def with_past_only(mask: Tensor | None, queries: int, keys: int, device: torch.d
         return past_TS[None, None]
     if mask.dtype == torch.bool:
         return mask & past_TS
-    return mask.masked_fill(~past_TS, torch.finfo(mask.dtype).min)
+    # Not by the lowest number of the mask: one of a wider type may be the lowest of the scores.
+    return mask.masked_fill(~past_TS, -math.inf)
 
 
 def _masked(scores_BHTS: Tensor, mask: Tensor | None) -> Tensor:

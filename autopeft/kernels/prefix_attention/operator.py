@@ -30,7 +30,8 @@ def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
 
     ``naive.prefix_attention`` says what the operands are. Under autocast queries, keys and values
     take its precision, and so does the output; a prefix keeps its own, in which its gradient comes
-    back. Any strides will do. Dropout draws from the generator of the device.
+    back. Any strides will do. Dropout draws from the generator of the device. On a processor a
+    softcap and gates have no form but the definition, and that is what a report names.
 
     Raises:
         KernelError: The operands do not fit together, or a kernel does not know them.
@@ -45,11 +46,12 @@ def prefix_attention(  # noqa: PLR0917  # operands, in the order of the formula
         return _by_triton(
             query, key, value, prefix, mask_BHTS, scale, dropout, causal, softcap, gate_BTP
         )
-    way = naive.prefix_attention if form == "naive" else eager.prefix_attention
-    return way(
-        query, key, value, prefix, mask_BHTS, scale, dropout,
-        causal=causal, softcap=softcap, gate_BTP=gate_BTP,
-    )  # fmt: skip
+    operands = query, key, value, prefix, mask_BHTS, scale, dropout
+    # Chosen here, and not inside of the eager form, so that a report names what runs. Without a
+    # query torch's own attention gives a mask no gradient, not even of zeros.
+    if form == "naive" or softcap is not None or gate_BTP is not None or query.numel() == 0:
+        return naive.prefix_attention(*operands, causal=causal, softcap=softcap, gate_BTP=gate_BTP)
+    return eager.prefix_attention(*operands, causal=causal)
 
 
 def _by_triton(  # noqa: PLR0917  # as above

@@ -6,7 +6,6 @@ Without the variable nothing is collected here, and pytest, asked for this folde
 
 import os
 
-import numpy as np
 import pytest
 import torch
 
@@ -27,38 +26,6 @@ def _unwritten_memory_is_nan():
     yield
     torch.utils.deterministic.fill_uninitialized_memory = fills
     torch.use_deterministic_algorithms(asked)
-
-
-@pytest.fixture(autouse=True)
-def _products_of_bf16_are_of_numbers(monkeypatch):
-    """Multiply bf16 by way of fp32: Triton 3.9's interpreter multiplies what its bits count to."""
-    from triton.language import bfloat16, float32
-    from triton.runtime.interpreter import InterpreterBuilder
-
-    plain = InterpreterBuilder.create_dot
-
-    def create_dot(self, a, b, *rest):
-        a, b = (self.cast_impl(x, float32) if x.dtype.scalar == bfloat16 else x for x in (a, b))
-        return plain(self, a, b, *rest)
-
-    monkeypatch.setattr(InterpreterBuilder, "create_dot", create_dot)
-
-
-@pytest.fixture(autouse=True)
-def _numbers_are_rounded_to_the_nearest(monkeypatch):
-    """Round fp32 to bf16 as GPUs do: Triton 3.9's interpreter cuts off, and errs twice as much."""
-    from triton.language import bfloat16, float32
-    from triton.runtime import interpreter
-
-    plain = interpreter._convert_float
-
-    def convert(data, source, target, *rest):
-        if (source, target) != (float32, bfloat16):
-            return plain(data, source, target, *rest)
-        numbers = torch.from_numpy(np.ascontiguousarray(data).view(np.float32))
-        return numbers.bfloat16().view(torch.uint16).numpy()
-
-    monkeypatch.setattr(interpreter, "_convert_float", convert)
 
 
 @pytest.fixture

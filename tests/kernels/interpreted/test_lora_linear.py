@@ -7,6 +7,7 @@ import triton.language as tl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autopeft.errors import KernelError
 from autopeft.kernels.forms import using
 from autopeft.kernels.lora_linear import kernels, naive, registered
 from autopeft.kernels.lora_linear.operator import lora_linear, low_rank, row_norms
@@ -285,6 +286,26 @@ def test_it_compiles_whole():
 
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, -(2**63), -1])
+def test_every_whole_number_of_64_bits_is_a_seed(seed):
+    x, _, _, down, up, _ = operands(SHAPES[0], torch.float32)
+
+    with using("triton"):
+        found = [low_rank(x, down, up, 0.7, dropout=0.3, seed=at) for at in (seed, seed, 5)]
+
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("seed", [2**63, 1.0])
+def test_a_seed_that_torch_cannot_take_is_refused(seed, dropout):
+    x, _, _, down, up, _ = operands(SHAPES[0], torch.float32)
+
+    with using("triton"), pytest.raises(KernelError, match=r"from the seed .*: write a whole num"):
+        low_rank(x, down, up, 0.7, dropout=dropout, seed=seed)
 
 
 def test_dropout_follows_the_seed_in_a_compiled_call_too():

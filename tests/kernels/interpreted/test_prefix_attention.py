@@ -1,5 +1,6 @@
 """Prefix attention's kernels against its definition: outputs and every gradient."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,9 +87,9 @@ def outcome(out, leaves):
     return {"output": out.detach()} | {name: x for name, x in found.items() if x is not None}
 
 
-def agree(close, case, kinds=None):
+def agree(close, case, kinds=None, given=None):
     """The definition is given the same numbers, rounded once, in double precision."""
-    leaves = rounded(case.operands(), case.dtype, kinds)
+    leaves = rounded(given or case.operands(), case.dtype, kinds)
     exact = rounded(leaves, torch.float64)
     with forms.using("triton"):
         found = outcome(call(prefix_attention, leaves, **case.asked()), leaves)
@@ -97,6 +98,18 @@ def agree(close, case, kinds=None):
     for name, value in found.items():
         assert value.dtype is (leaves.get(name, leaves["query"])).dtype, name
         close(value, expected[name], case.dtype, name)
+
+
+@pytest.mark.parametrize("of_mask", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_mask_may_have_a_type_of_its_own(close, dtype, of_mask, causal):
+    """Narrower than the query or wider; its gradient is in its type. One query sees nothing."""
+    hiding = Case(mask="added", causal=causal, dtype=dtype)
+    given = hiding.operands()
+    given["mask"][..., 1:3], given["mask"][:, :, 2] = -math.inf, -math.inf
+
+    agree(close, hiding, {"mask": of_mask}, given)
 
 
 def by_triton(*operands, **asked):
