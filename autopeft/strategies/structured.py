@@ -91,7 +91,7 @@ class Structured:
 
     def _best(self) -> Proposal | None:
         found = best_score(self._study, list(self._learned.values()))
-        return found and found.proposal
+        return found.proposal if found else None
 
     def _proposal(self, structure: Configuration, factor: float) -> Proposal:
         methods = structure.methods(self._study.space.slots)
